@@ -8,9 +8,9 @@ import (
 	"unicode/utf8"
 )
 
-// maxBlock bounds what the other side may send ahead of the end of a block, the
-// plaintext request and its answer included. Other implementations count all
-// the bytes they have buffered, and so does this one.
+// maxBlock bounds a block, its blank line included, and likewise the plaintext
+// request and its answer. Other implementations count what comes behind the
+// block in one piece with it, too.
 const maxBlock = 4096
 
 var endOfBlock = []byte("\r\n\r\n")

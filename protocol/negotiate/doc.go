@@ -7,7 +7,8 @@
 // [Client] and [Server] do this for the two ends of a stream. Everything that
 // one Tub contributes is in a [Local], and its memory of connections in a
 // [Ledger]. The package never dials, never listens, speaks no Banana beyond an
-// ERROR token and starts no goroutine that outlives the call.
+// ERROR token and starts no goroutine that outlives the call, but for the closing
+// of a stream that has failed.
 //
 // # Phases
 //
@@ -33,8 +34,8 @@
 // handshake, and 4096 bytes of each block thereafter. Each phase has its
 // timeout, and the whole of it one more; see [Timeouts]. A [Gate] bounds how
 // many negotiations a listener lets run at the same time. What a peer says of
-// itself is kept only while there is a connection to it, but for a short list of
-// the last connections that masters have told us of.
+// itself is kept only while there is a connection to it, but for two bounded lists
+// of the last connections that masters have told us of; see [LedgerConfig].
 //
 // # The extension key
 //

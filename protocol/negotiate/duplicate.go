@@ -27,6 +27,7 @@ const (
 	refuseAhead                     // the peer knows of a connection that we do not
 	refuseStale                     // as slave: a newer one has already been decided on
 	needless                        // as client: one has come up before our hello
+	refuseGarbled                   // what the peer says it remembers cannot be read
 )
 
 func (v verdict) accepted() bool { return v < refuseUninformed }
@@ -54,6 +55,8 @@ func decide(existing *standing, offer hello, own string, handleOld time.Duration
 		return refuseUninformed
 	case offer.incarnation != existing.peerIncarnation:
 		return acceptRestarted
+	case *offer.last == garbledConnection:
+		return refuseGarbled
 	case offer.last.incarnation == noConnection.incarnation:
 		return refuseParallel
 	case offer.last.incarnation != own:

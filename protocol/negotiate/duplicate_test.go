@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
+	"strings"
 	"testing"
 	"time"
 
@@ -40,6 +41,9 @@ func TestTheMasterDecidesOnDuplicatesByWhatThePeerRemembers(t *testing.T) {
 		"a peer that knows the connection is accepted":        {existing, hello{incarnation: theirs, last: remembers(own, 5)}, 0, acceptLost},
 		"a peer that knows an earlier one is refused":         {existing, hello{incarnation: theirs, last: remembers(own, 4)}, 0, refuseBehind},
 		"a peer that knows a later one is refused":            {existing, hello{incarnation: theirs, last: remembers(own, 6)}, 0, refuseAhead},
+		"nonsense is refused":                                 {existing, hello{incarnation: theirs, last: &garbledConnection}, 0, refuseGarbled},
+		"nonsense of a restarted peer is not looked at":       {existing, hello{incarnation: "another", last: &garbledConnection}, 0, acceptRestarted},
+		"nonsense is not looked at for the first connection":  {nil, hello{incarnation: theirs, last: &garbledConnection}, 0, acceptFirst},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -120,6 +124,40 @@ func TestASecondAttemptBesideALiveConnectionIsRefusedByTheMaster(t *testing.T) {
 	assert.Equal(t, string(helloOf(master).encode())+string(errorBlock(textDuplicate)), stream.output())
 	alive.requireAlive(t)
 	requireTalk(t, atSlave.Result, atMaster.Result)
+}
+
+func TestWhatAPeerRemembersIsLookedAtOnlyBesideAConnection(t *testing.T) {
+	for name, test := range map[string]struct {
+		said  string
+		want  error  // beside a connection
+		reply string // likewise
+	}{
+		"half of one":            {"none", ErrMalformed, textInternal},
+		"no number":              {"none x", ErrMalformed, textInternal},
+		"nothing":                {"", ErrMalformed, textInternal},
+		"a number below all":     {"INCARNATION -1", ErrDuplicate, textDuplicate},
+		"a number above 64 bits": {"INCARNATION 99999999999999999999999999", ErrDuplicate, textDuplicate},
+		"three words":            {"none 0 x", ErrDuplicate, textDuplicate},
+		"a long incarnation":     {strings.Repeat("x", 2000) + " 1", nil, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			slave, master := newTubs(t)
+			last := strings.Replace(test.said, "INCARNATION", master.ledger.incarnation, 1)
+			offer := lines("banana-negotiation-range: 3 3", "last-connection: "+last, "my-incarnation: x", "my-tub-id: "+string(slave.tubID))
+			first, err := Server(t.Context(), feeding(offer), ServerConfig{Local: master, Peer: leafOf(t, slave)})
+			require.NoError(t, err)
+
+			stream := feeding(offer)
+			_, err = Server(t.Context(), stream, ServerConfig{Local: master, Peer: leafOf(t, slave)})
+			if test.want == nil {
+				assert.NoError(t, err)
+				return
+			}
+			assert.ErrorIs(t, err, test.want)
+			assert.Equal(t, string(helloOf(master).encode())+string(errorBlock(test.reply)), stream.output())
+			assert.Same(t, first.Link, master.ledger.Current(slave.tubID))
+		})
+	}
 }
 
 func TestASlaveThatIsToldOfADuplicateKnowsWhatItMeans(t *testing.T) {
@@ -205,9 +243,9 @@ func TestWithNoConnectionLeftEveryOfferIsAcceptedUnderANewNumber(t *testing.T) {
 		atMaster.Link.Release()
 	}
 	assert.Len(t, seen, 5, "numbers do not come again")
-	assert.Empty(t, master.ledger.last, "a master keeps nothing of peers that are gone")
+	assert.Zero(t, remembered(master.ledger), "a master keeps nothing of peers that are gone")
 	assert.Empty(t, master.ledger.links)
-	assert.Len(t, slave.ledger.last, 1)
+	assert.Equal(t, 1, remembered(slave.ledger))
 }
 
 func TestAConnectionReplacedBeforeItIsAttachedIsClosed(t *testing.T) {

@@ -39,6 +39,9 @@ var (
 	// connection to the same Tub takes over.
 	ErrReplaced = errors.New("replaced by a newer connection")
 
+	// ErrShed: the negotiation has lost its place to a newcomer; see [Gate].
+	ErrShed = errors.New("given up to make room for another negotiation")
+
 	// ErrReleased: a [Link] was used after its Release.
 	ErrReleased = errors.New("the link has been released")
 
@@ -73,6 +76,8 @@ type Error struct {
 	Target furl.TubID
 	// Peer is the other side as proven by its certificate; empty before that.
 	Peer furl.TubID
+	// Timings are those of the phases up to the failure.
+	Timings Timings
 	// Err is the cause.
 	Err error
 }

@@ -1,24 +1,50 @@
 package negotiate
 
-import "context"
+import (
+	"container/list"
+	"context"
+	"sync"
+)
 
 // A Gate bounds how many negotiations run at the same time, whose peers have
 // proven nothing yet. The accepting loop of a listener enters before it starts
 // the goroutine of a new stream, so that there is never more than a bounded
 // number of them:
 //
-//	if !gate.TryEnter() {
-//		stream.Close() // or Enter, with a context that is soon over
+//	ctx, place := gate.TryEnter(ctx)
+//	if place == nil {
+//		stream.Close()
 //		continue
 //	}
 //	go func() {
+//		cfg.Progress = place.Progress
 //		result, err := negotiate.Server(ctx, stream, cfg)
-//		gate.Leave()
+//		place.Leave()
 //		...
 //	}()
 //
+// When all places are taken, a newcomer gets that of the oldest negotiation that
+// is still in PhasePlaintext: a peer asks for a Tub as soon as it is connected,
+// and silence must not shut everybody else out. Negotiations that are further
+// keep their places, however many newcomers there are.
+//
 // It is safe for concurrent use.
-type Gate struct{ inside chan struct{} }
+type Gate struct {
+	limit int
+
+	mu     sync.Mutex
+	inside int
+	silent list.List // of *Place: those in PhasePlaintext, the oldest in front
+}
+
+// A Place is that of one negotiation inside a [Gate]. Its methods are safe for
+// concurrent use.
+type Place struct {
+	gate   *Gate
+	cancel context.CancelCauseFunc
+	silent *list.Element // in gate.silent; nil once it is not in there
+	left   bool
+}
 
 // NewGate returns a gate for limit negotiations at the same time; 64 if limit is
 // zero or less.
@@ -26,38 +52,63 @@ func NewGate(limit int) *Gate {
 	if limit <= 0 {
 		limit = 64
 	}
-	return &Gate{make(chan struct{}, limit)}
+	return &Gate{limit: limit}
 }
 
-// TryEnter enters if there is room, and reports whether there was.
-func (g *Gate) TryEnter() bool {
-	select {
-	case g.inside <- struct{}{}:
-		return true
-	default:
-		return false
+// TryEnter takes a place, or returns nil if there is none to be had. The context
+// is what the negotiation is to run in: derived from parent, and ended with
+// [ErrShed] as its cause when a newcomer gets the place. It does not matter that
+// the negotiation takes a moment longer to return.
+func (g *Gate) TryEnter(parent context.Context) (context.Context, *Place) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.inside >= g.limit {
+		oldest := g.silent.Front()
+		if oldest == nil {
+			return nil, nil
+		}
+		shed := oldest.Value.(*Place)
+		shed.leaveLocked()
+		shed.cancel(ErrShed)
+	}
+	g.inside++
+	p := &Place{gate: g}
+	p.silent = g.silent.PushBack(p)
+	var ctx context.Context
+	ctx, p.cancel = context.WithCancelCause(parent)
+	return ctx, p
+}
+
+// Progress tells the gate how far the negotiation is; see
+// [ServerConfig.Progress].
+func (p *Place) Progress(phase Phase) {
+	p.gate.mu.Lock()
+	defer p.gate.mu.Unlock()
+	if phase > PhasePlaintext {
+		p.spokenLocked()
 	}
 }
 
-// Enter waits for room until the context is over, and returns the context's
-// error then. Room that is there is taken whatever the context's state.
-func (g *Gate) Enter(ctx context.Context) error {
-	if g.TryEnter() {
-		return nil
-	}
-	select {
-	case g.inside <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+// Leave makes room for another, and ends the context. It does nothing the second
+// time, or when the place is a newcomer's already.
+func (p *Place) Leave() {
+	p.gate.mu.Lock()
+	defer p.gate.mu.Unlock()
+	p.leaveLocked()
+	p.cancel(nil)
+}
+
+func (p *Place) leaveLocked() {
+	if !p.left {
+		p.left = true
+		p.gate.inside--
+		p.spokenLocked()
 	}
 }
 
-// Leave makes room for another. There must have been one Enter for each Leave.
-func (g *Gate) Leave() {
-	select {
-	case <-g.inside:
-	default:
-		panic("negotiate: Gate.Leave without Enter")
+func (p *Place) spokenLocked() {
+	if p.silent != nil {
+		p.gate.silent.Remove(p.silent)
+		p.silent = nil
 	}
 }

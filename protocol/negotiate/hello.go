@@ -2,6 +2,8 @@ package negotiate
 
 import (
 	"fmt"
+	"math"
+	"math/big"
 	"strconv"
 	"strings"
 
@@ -24,7 +26,7 @@ const maxIncarnation = 128
 type hello struct {
 	tubID       furl.TubID
 	incarnation string  // empty if there is none
-	last        *connID // the last connection the sender was told of; nil if it does not say
+	last        *connID // the last connection the sender was told of, or garbledConnection; nil if it does not say
 	vocab       numberRange
 	extensions  []string
 }
@@ -39,6 +41,10 @@ type connID struct {
 
 var noConnection = connID{"none", 0}
 
+// garbledConnection is what a hello says if that makes no sense. Only who has
+// something to compare it with looks at it, as other implementations do.
+var garbledConnection = connID{}
+
 func (c connID) String() string { return c.incarnation + " " + strconv.FormatUint(c.seqnum, 10) }
 
 func parseConnID(s string) (connID, error) {
@@ -51,6 +57,25 @@ func parseConnID(s string) (connID, error) {
 		return connID{}, refuse(ErrMalformed, "a connection is not an incarnation and a number")
 	}
 	return connID{strings.Clone(f[0]), seqnum}, nil // outlives the block
+}
+
+// parseLast reads what a hello says of the last connection. Numbers that no
+// connection of ours can have are as good as the nearest that we can hold.
+func parseLast(s string) connID {
+	f := fields(s)
+	if len(f) < 2 {
+		return garbledConnection
+	}
+	n, ok := new(big.Int).SetString(f[1], 10)
+	switch {
+	case !ok:
+		return garbledConnection
+	case n.Sign() < 0:
+		return connID{f[0], 0}
+	case !n.IsUint64():
+		return connID{f[0], math.MaxUint64}
+	}
+	return connID{f[0], n.Uint64()}
 }
 
 func (h hello) encode() []byte {
@@ -99,10 +124,7 @@ func parseHello(b []byte) (hello, error) {
 	}
 	h.incarnation = strings.Clone(h.incarnation) // the link keeps it, and not the block
 	if s, ok := m[keyLast]; ok {
-		last, err := parseConnID(s)
-		if err != nil {
-			return hello{}, err
-		}
+		last := parseLast(s)
 		h.last = &last
 	}
 	if s, ok := m[keyVocabRange]; ok {

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"encoding/hex"
-	"slices"
 	"sync"
 	"time"
 
@@ -14,10 +13,12 @@ import (
 
 // LedgerConfig sets up a [Ledger].
 type LedgerConfig struct {
-	// Remember is for how many peers the last connection is remembered, where
-	// the peer is the master; the one not used for longest is forgotten first.
-	// A peer that we have forgotten may refuse a new connection until it has
-	// noticed the end of the old one. Default 64.
+	// Remember is for how many peers that we have dialled the last connection is
+	// remembered after its end, where the peer is the master; the one not used
+	// for longest is forgotten first. Of peers that have only dialled us, a
+	// quarter as many are remembered, in a list of their own. A peer that we have
+	// forgotten may refuse a new connection until it has noticed the end of the
+	// old one. Default 4096; an entry takes some 200 bytes.
 	Remember int
 
 	// HandleOldDuplicates applies to offers that do not say what the peer
@@ -34,7 +35,6 @@ type LedgerConfig struct {
 // LedgerConfig.Remember.
 type Ledger struct {
 	incarnation         string
-	remember            int
 	handleOldDuplicates time.Duration
 
 	// mu guards what follows and the mutable part of every Link. It is never
@@ -43,29 +43,22 @@ type Ledger struct {
 	links   map[furl.TubID]*Link
 	waiters map[furl.TubID]*waiter
 	entered uint64 // how many links there have been
-	last    []lastConnection
-}
-
-// lastConnection is what a master has told us of its newest connection to us.
-// The list has the one used last in front.
-type lastConnection struct {
-	peer furl.TubID
-	id   connID
+	past    memory // of the connections that the links no longer stand for
 }
 
 // NewLedger returns the ledger of a Tub that has just come to life.
 func NewLedger(cfg LedgerConfig) *Ledger {
 	if cfg.Remember <= 0 {
-		cfg.Remember = 64
+		cfg.Remember = 4096
 	}
 	incarnation := make([]byte, 8)
 	rand.Read(incarnation)
 	return &Ledger{
 		incarnation:         hex.EncodeToString(incarnation),
-		remember:            cfg.Remember,
 		handleOldDuplicates: cfg.HandleOldDuplicates,
 		links:               make(map[furl.TubID]*Link),
 		waiters:             make(map[furl.TubID]*waiter),
+		past:                newMemory(cfg.Remember),
 	}
 }
 
@@ -120,30 +113,18 @@ func (l *Ledger) Wait(ctx context.Context, peer furl.TubID) (*Link, error) {
 // dialling returns what a client says in its hello to peer: the last connection
 // it knows of. That must be one that has been lost, for the peer takes it so, and
 // gives up the connection if it still believes in it; with a current connection,
-// therefore, there must be no hello.
-func (l *Ledger) dialling(peer furl.TubID) (connID, error) {
+// therefore, there must be no hello. Who is the master remembers nothing.
+func (l *Ledger) dialling(peer furl.TubID, master bool) (connID, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	last := noConnection
+	if !master {
+		last = l.past.dialling(peer)
+	}
 	if l.links[peer] != nil {
 		return connID{}, &duplicateError{needless}
 	}
-	if i := l.indexLast(peer); i >= 0 {
-		return l.last[i].id, nil
-	}
-	return noConnection, nil
-}
-
-func (l *Ledger) indexLast(peer furl.TubID) int {
-	return slices.IndexFunc(l.last, func(c lastConnection) bool { return c.peer == peer })
-}
-
-func (l *Ledger) rememberLocked(peer furl.TubID, id connID) {
-	if i := l.indexLast(peer); i >= 0 {
-		l.last = slices.Delete(l.last, i, i+1)
-	} else if len(l.last) >= l.remember {
-		l.last = l.last[:l.remember-1]
-	}
-	l.last = slices.Insert(l.last, 0, lastConnection{peer, id})
+	return last, nil
 }
 
 // now returns a mark for accept: the number of links entered so far.
@@ -168,11 +149,14 @@ func (l *Ledger) offer(peer furl.TubID, h hello, conn Connection) (*Link, error)
 	}
 	if v := decide(existing, h, l.incarnation, l.handleOldDuplicates); !v.accepted() {
 		l.mu.Unlock()
+		if v == refuseGarbled {
+			return nil, refuse(ErrMalformed, "its last connection is not an incarnation and a number")
+		}
 		return nil, &refusal{tell: textDuplicate, err: &duplicateError{v}}
 	}
 	link := l.enterAndUnlock(&Link{
 		ledger: l, peer: peer, conn: conn,
-		id: connID{l.incarnation, seqnum}, peerIncarnation: h.incarnation,
+		id: connID{l.incarnation, seqnum}, master: true, peerIncarnation: h.incarnation,
 	})
 	return link, nil
 }
@@ -183,19 +167,23 @@ func (l *Ledger) offer(peer furl.TubID, h hello, conn Connection) (*Link, error)
 func (l *Ledger) accept(peer furl.TubID, id connID, began uint64, conn Connection) (*Link, error) {
 	l.mu.Lock()
 	// Of several negotiations with one master, we may come to read the decisions
-	// in another order than they were made. Only numbers of connections that came
-	// up side by side say something: with no connection left, a master may begin
-	// to count anew.
-	if old := l.links[peer]; old != nil && old.entered > began &&
-		old.id.incarnation == id.incarnation && old.id.seqnum > id.seqnum {
+	// in another order than they were made, and the connection that has the
+	// smaller number of two in a row is the one given up. Two numbers that are not
+	// near each other say nothing: with no connection left, a master may draw the
+	// next one at random. What we take wrongly then has ended at the master
+	// already, so that its stream ends, too, and the next attempt succeeds.
+	if old := l.links[peer]; old != nil && old.entered > began && old.id.incarnation == id.incarnation &&
+		old.id.seqnum > id.seqnum && old.id.seqnum-id.seqnum <= maxReordered {
 		l.mu.Unlock()
 		return nil, &refusal{tell: textDuplicate, err: &duplicateError{refuseStale}}
 	}
-	if id.incarnation != "" {
-		l.rememberLocked(peer, id)
-	}
 	return l.enterAndUnlock(&Link{ledger: l, peer: peer, conn: conn, id: id}), nil
 }
+
+// maxReordered is how many numbers a master uses up for one peer while one
+// negotiation goes on, at the very most. Two random ones are hardly ever that
+// near each other: once in a million times.
+const maxReordered = 1 << 10
 
 // enterAndUnlock makes link the current one, unlocks the ledger and then shuts
 // down the connection that was current before.
@@ -206,7 +194,7 @@ func (l *Ledger) enterAndUnlock(link *Link) *Link {
 	link.entered, link.since = l.entered, time.Now()
 	var displaced Connection
 	if old != nil {
-		displaced, old.conn, old.end = old.conn, nil, ErrReplaced
+		displaced = old.endLocked(ErrReplaced)
 	}
 	l.mu.Unlock()
 	if displaced != nil {
@@ -243,7 +231,9 @@ type Link struct {
 	since   time.Time
 	entered uint64 // the how many-th of the ledger
 
-	// peerIncarnation is the slave's, where we are the master.
+	// master reports that the decision was ours, and peerIncarnation is then the
+	// slave's.
+	master          bool
 	peerIncarnation string
 
 	conn     Connection // nil after the end
@@ -296,6 +286,17 @@ func (k *Link) Release() {
 	if k.end != nil {
 		return
 	}
-	k.conn, k.end = nil, ErrReleased
+	k.endLocked(ErrReleased)
 	delete(l.links, k.peer)
+}
+
+// endLocked takes the link out of use, and returns what ran over it. Until now
+// the link itself was the memory of the connection.
+func (k *Link) endLocked(why error) Connection {
+	if !k.master && k.id.incarnation != "" {
+		k.ledger.past.ended(k.peer, k.id)
+	}
+	conn := k.conn
+	k.conn, k.end = nil, why
+	return conn
 }

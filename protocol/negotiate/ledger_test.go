@@ -109,10 +109,10 @@ func TestTheAgeOfAConnectionCountsForPeersThatSayNothing(t *testing.T) {
 		old := new(shutdowns)
 		_, err := l.offer(somebody, hello{}, old)
 		require.NoError(t, err)
-		time.Sleep(time.Minute - 1)
+		time.Sleep(time.Minute - 1*time.Nanosecond)
 		_, err = l.offer(somebody, hello{}, new(shutdowns))
 		require.ErrorIs(t, err, ErrDuplicate)
-		time.Sleep(1)
+		time.Sleep(1 * time.Nanosecond)
 		_, err = l.offer(somebody, hello{}, new(shutdowns))
 		require.NoError(t, err)
 		assert.EqualValues(t, 1, old.Load())
@@ -137,22 +137,37 @@ func TestReleaseOnlyEndsItsOwnLink(t *testing.T) {
 }
 
 func TestASlaveReadsDecisionsInAnyOrder(t *testing.T) {
-	l := NewLedger(LedgerConfig{})
-	began := l.now() // of both negotiations
-	second, err := l.accept(somebody, connID{"m", 8}, began, new(shutdowns))
-	require.NoError(t, err)
-	_, err = l.accept(somebody, connID{"m", 7}, began, new(shutdowns))
-	assert.ErrorIs(t, err, ErrDuplicate, "the master has given up the seventh")
-	assert.Same(t, second, l.Current(somebody))
-
-	// Later on, a smaller number is that of a master that has begun anew.
-	third, err := l.accept(somebody, connID{"m", 3}, l.now(), new(shutdowns))
-	require.NoError(t, err)
-	assert.Same(t, third, l.Current(somebody))
-
-	// And another incarnation has other numbers.
-	_, err = l.accept(somebody, connID{"n", 2}, began, new(shutdowns))
-	assert.NoError(t, err)
+	for name, test := range map[string]struct {
+		first, second connID
+		concurrent    bool
+		refused       bool
+	}{
+		"the smaller of two numbers in a row is the one given up": {connID{"m", 8}, connID{"m", 7}, true, true},
+		"even if there were many in between":                      {connID{"m", 7 + maxReordered}, connID{"m", 7}, true, true},
+		"the greater one is the newer":                            {connID{"m", 7}, connID{"m", 8}, true, false},
+		"numbers drawn at random say nothing":                     {connID{"m", 1999999999}, connID{"m", 5}, true, false},
+		"nor do those of attempts one after the other":            {connID{"m", 8}, connID{"m", 7}, false, false},
+		"another incarnation has other numbers":                   {connID{"m", 8}, connID{"n", 7}, true, false},
+		"who calls a connection nothing has no order":             {connID{"m", 8}, connID{}, true, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := NewLedger(LedgerConfig{})
+			began := l.now()
+			first, err := l.accept(somebody, test.first, began, new(shutdowns))
+			require.NoError(t, err)
+			if !test.concurrent {
+				began = l.now()
+			}
+			second, err := l.accept(somebody, test.second, began, new(shutdowns))
+			if test.refused {
+				assert.ErrorIs(t, err, ErrDuplicate)
+				assert.Same(t, first, l.Current(somebody))
+			} else {
+				require.NoError(t, err)
+				assert.Same(t, second, l.Current(somebody))
+			}
+		})
+	}
 }
 
 // said is what a client would say of the last connection, were there no current
@@ -160,42 +175,130 @@ func TestASlaveReadsDecisionsInAnyOrder(t *testing.T) {
 func said(t *testing.T, l *Ledger, peer furl.TubID) connID {
 	t.Helper()
 	if link := l.Current(peer); link != nil {
-		_, err := l.dialling(peer)
+		_, err := l.dialling(peer, false)
 		require.ErrorIs(t, err, ErrDuplicate)
 		link.Release()
 	}
-	id, err := l.dialling(peer)
+	id, err := l.dialling(peer, false)
 	require.NoError(t, err)
 	return id
 }
 
+// remembered is how many peers without a connection a ledger knows.
+func remembered(l *Ledger) int {
+	return l.past.dialled.recent.Len() + l.past.others.recent.Len()
+}
+
+func numbered(i int) furl.TubID { return furl.TubIDOf([]byte{byte(i >> 8), byte(i)}) }
+
+// meetOnce is a connection with a master that comes and goes.
+func meetOnce(t *testing.T, l *Ledger, peer furl.TubID, id connID) {
+	t.Helper()
+	link, err := l.accept(peer, id, l.now(), new(shutdowns))
+	require.NoError(t, err)
+	link.Release()
+}
+
 func TestTheMemoryOfLastConnectionsIsBounded(t *testing.T) {
 	l := NewLedger(LedgerConfig{Remember: 3})
-	peer := func(i int) furl.TubID { return furl.TubIDOf([]byte{byte(i)}) }
 	for i := range 4 {
-		link, err := l.accept(peer(i), connID{"m", uint64(i)}, l.now(), new(shutdowns))
-		require.NoError(t, err)
-		link.Release()
+		said(t, l, numbered(i))
+		meetOnce(t, l, numbered(i), connID{"m", uint64(i)})
 	}
-	assert.Len(t, l.last, 3)
-	assert.Equal(t, noConnection, said(t, l, peer(0)), "the one not used for longest is forgotten")
+	assert.Equal(t, 3, remembered(l))
 	for i := 1; i < 4; i++ {
-		assert.Equal(t, connID{"m", uint64(i)}, said(t, l, peer(i)))
+		assert.Equal(t, connID{"m", uint64(i)}, said(t, l, numbered(i)))
 	}
+	assert.Equal(t, noConnection, said(t, l, numbered(0)), "the one not used for longest is forgotten")
 
-	// One that is heard of again is not the next to be forgotten.
-	_, err := l.accept(peer(1), connID{"m", 10}, l.now(), new(shutdowns))
-	require.NoError(t, err)
-	_, err = l.accept(peer(9), connID{"m", 9}, l.now(), new(shutdowns))
-	require.NoError(t, err)
-	assert.Equal(t, connID{"m", 10}, said(t, l, peer(1)))
-	assert.Equal(t, noConnection, said(t, l, peer(2)))
+	// One that is used is not the next to be forgotten.
+	assert.Equal(t, connID{"m", 2}, said(t, l, numbered(2)))
+	said(t, l, numbered(9))
+	assert.Equal(t, connID{"m", 2}, said(t, l, numbered(2)))
+	assert.Equal(t, noConnection, said(t, l, numbered(3)))
+	assert.Equal(t, 3, remembered(l))
+	assert.Len(t, l.past.dialled.byPeer, 3)
+}
 
-	// An old master that does not say how it calls the connection changes
-	// nothing.
-	_, err = l.accept(peer(1), connID{}, l.now(), new(shutdowns))
+func TestAConnectionIsNotForgottenWhileItLives(t *testing.T) {
+	for name, dials := range map[string]bool{"we have dialled": true, "the peer has dialled": false} {
+		t.Run(name, func(t *testing.T) {
+			l := NewLedger(LedgerConfig{Remember: 4})
+			if dials {
+				said(t, l, somebody)
+			}
+			_, err := l.accept(somebody, connID{"m", 7}, l.now(), new(shutdowns))
+			require.NoError(t, err)
+			for i := range 100 {
+				if dials {
+					said(t, l, numbered(i))
+				}
+				meetOnce(t, l, numbered(i), connID{"m", 1})
+			}
+			assert.Equal(t, connID{"m", 7}, said(t, l, somebody))
+		})
+	}
+}
+
+func TestStrangersDoNotMakeUsForgetThosePeersThatWeDial(t *testing.T) {
+	l := NewLedger(LedgerConfig{Remember: 8})
+	strangers := func() {
+		for i := range 100 {
+			meetOnce(t, l, numbered(i), connID{"m", 1})
+		}
+	}
+	said(t, l, somebody)
+	meetOnce(t, l, somebody, connID{"m", 7})
+	strangers()
+	assert.Equal(t, connID{"m", 7}, said(t, l, somebody))
+
+	// Neither when the peer was faster.
+	meetOnce(t, l, somebody, connID{"m", 8})
+	strangers()
+	assert.Equal(t, connID{"m", 8}, said(t, l, somebody))
+
+	// One that has only dialled us may be forgotten, but not once we dial it.
+	other := furl.TubIDOf([]byte("other"))
+	meetOnce(t, l, other, connID{"o", 1})
+	meetOnce(t, l, numbered(1000), connID{"m", 1})
+	assert.Equal(t, connID{"o", 1}, said(t, l, other))
+	strangers()
+	assert.Equal(t, connID{"o", 1}, said(t, l, other))
+	assert.Equal(t, 2, l.past.others.recent.Len(), "a quarter")
+	assert.Len(t, l.past.others.byPeer, 2)
+}
+
+func TestAnAttemptBesideAConnectionIsThatOfAPeerThatWeDial(t *testing.T) {
+	l := NewLedger(LedgerConfig{Remember: 4})
+	link, err := l.accept(somebody, connID{"m", 7}, l.now(), new(shutdowns))
 	require.NoError(t, err)
-	assert.Equal(t, connID{"m", 10}, said(t, l, peer(1)))
+	_, err = l.dialling(somebody, false)
+	require.ErrorIs(t, err, ErrDuplicate)
+	link.Release()
+	for i := range 100 {
+		meetOnce(t, l, numbered(i), connID{"m", 1})
+	}
+	assert.Equal(t, connID{"m", 7}, said(t, l, somebody))
+}
+
+func TestAMasterThatDoesNotNameAConnectionChangesNothing(t *testing.T) {
+	l := NewLedger(LedgerConfig{})
+	_, err := l.accept(somebody, connID{"m", 7}, l.now(), new(shutdowns))
+	require.NoError(t, err)
+	_, err = l.accept(somebody, connID{}, l.now(), new(shutdowns))
+	require.NoError(t, err)
+	assert.Equal(t, connID{"m", 7}, said(t, l, somebody))
+}
+
+func TestAMasterSaysThatItRemembersNothing(t *testing.T) {
+	l := NewLedger(LedgerConfig{})
+	link, err := l.offer(somebody, hello{}, new(shutdowns))
+	require.NoError(t, err)
+	link.Release()
+	id, err := l.dialling(somebody, true)
+	require.NoError(t, err)
+	assert.Equal(t, noConnection, id)
+	assert.Zero(t, remembered(l))
 }
 
 func TestWaitReturnsTheNextConnectionThatIsAttached(t *testing.T) {

@@ -108,7 +108,8 @@ type Result struct {
 // If it fails, conn is closed, and the error is an *[Error]. If it succeeds,
 // conn belongs to the Result, and the context has no influence on it any more.
 // When the context ends before that, Client closes conn and returns without
-// delay; nothing of it goes on running after it has returned, in any case.
+// delay. After it has returned, in any case, nothing of it goes on running but
+// for the Close of conn, if that takes its time; Close must end reads and writes.
 func Client(ctx context.Context, conn net.Conn, cfg ClientConfig) (*Result, error) {
 	first := PhasePlaintext
 	switch {

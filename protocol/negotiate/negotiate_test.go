@@ -9,8 +9,11 @@ import (
 	"io"
 	"math/big"
 	"net"
+	"runtime"
+	"sync"
 	"testing"
 	"time"
+	"weak"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -506,6 +509,46 @@ func TestAnOldTLSVersionIsSpokenOnlyWhenAllowed(t *testing.T) {
 	atClient, atServer = dial(t, newLocal(t, slaveCert, old), newLocal(t, masterCert))
 	assert.Error(t, atClient.err)
 	assert.Error(t, atServer.err)
+}
+
+func TestAConnectionHoldsNothingOfItsNegotiation(t *testing.T) {
+	slave, master := newTubs(t)
+	type remains struct {
+		negotiation weak.Pointer[negotiation]
+		buffer      weak.Pointer[byte]
+	}
+	// As Client and Server do it, which keep the negotiation to themselves.
+	run := func(conn net.Conn, how func(*negotiation) error) (*Result, remains) {
+		n := begin(t.Context(), conn, Timeouts{}, nil, PhasePlaintext)
+		r, err := n.end(how(n))
+		assert.NoError(t, err)
+		if err == nil {
+			assert.NoError(t, r.Link.Attach(new(shutdowns)))
+		}
+		return r, remains{weak.Make(n), weak.Make(&n.buf[:1][0])}
+	}
+	a, b := loopback(t)
+	var results [2]*Result
+	var left [2]remains
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		results[0], left[0] = run(a, func(n *negotiation) error {
+			n.local, n.target, n.client = slave, master.tubID, true
+			return n.dialled(t.Context(), ClientConfig{Local: slave, Target: master.tubID})
+		})
+	})
+	wg.Go(func() {
+		results[1], left[1] = run(b, func(n *negotiation) error {
+			return n.accepted(ServerConfig{Find: answering(master)})
+		})
+	})
+	wg.Wait()
+	runtime.GC()
+	for _, l := range left {
+		assert.Nil(t, l.negotiation.Value())
+		assert.Nil(t, l.buffer.Value())
+	}
+	requireTalk(t, results[0], results[1])
 }
 
 func BenchmarkNegotiation(b *testing.B) {

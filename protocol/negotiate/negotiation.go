@@ -36,8 +36,12 @@ const (
 	budgetBlocks    = 32 << 10
 )
 
-// farewell bounds how long a refusal may take to be written.
+// farewell bounds how long it may take to part from the other side: to finish
+// our hello, and to make sure that a refusal arrives.
 const farewell = 2 * time.Second
+
+// maxUnheard bounds what is read from a client that has been refused before TLS.
+const maxUnheard = 64 << 10
 
 // A negotiation is in progress. It belongs to one goroutine, but for the
 // watchdog, and for a hello being written.
@@ -237,6 +241,7 @@ func (n *negotiation) waitForSlot(parent context.Context, slot func(context.Cont
 // agree exchanges the hellos, and decides or is told the decision.
 func (n *negotiation) agree() error {
 	n.enter(PhaseHello)
+	master := n.local.tubID > n.peer
 	ledger := n.local.ledger
 	began := ledger.now()
 	ours := hello{
@@ -246,27 +251,19 @@ func (n *negotiation) agree() error {
 		extensions:  n.local.extensions,
 	}
 	if n.client {
-		last, err := ledger.dialling(n.target)
+		last, err := ledger.dialling(n.target, master)
 		if err != nil {
 			return err
 		}
 		ours.last = &last
 	}
-	b, err := n.exchange(ours.encode())
+	theirs, err := n.exchange(ours)
 	if err != nil {
 		return err
-	}
-	theirs, err := parseHello(b)
-	if err != nil {
-		return err
-	}
-	if theirs.tubID != n.peer {
-		return refuse(ErrWrongTub, "its hello is not in the name of Tub %s, whose certificate it has", n.peer)
 	}
 
 	n.enter(PhaseDecision)
 	var d decision
-	master := n.local.tubID > n.peer
 	if master {
 		d, err = n.decide(ours, theirs)
 	} else {
@@ -324,15 +321,19 @@ func (n *negotiation) obey(ours hello, began uint64) (decision, error) {
 // exchange sends our hello and returns the other side's. Neither waits for the
 // other, whatever the stream: on one without a buffer, two sides that wrote
 // first and read afterwards would wait for ever.
-func (n *negotiation) exchange(ours []byte) ([]byte, error) {
+func (n *negotiation) exchange(ours hello) (hello, error) {
 	written := make(chan error, 1)
 	go func() {
-		_, err := n.conn.Write(ours)
+		_, err := n.conn.Write(ours.encode())
 		written <- err
 	}()
-	theirs, err := n.readBlock()
-	if err != nil && !isRefusal(err) {
-		n.stream.Conn.Close() // so that the write ends, too
+	theirs, err := n.readHello()
+	if err != nil {
+		// A refusal comes behind our hello, if the other side still reads that.
+		n.dog.settle()
+		if !isRefusal(err) {
+			n.dog.hangUp(n.stream.Conn) // so that the write ends, too
+		}
 	}
 	// An error in writing shows in what is read: often as the better reason,
 	// and if not, then as the end of the stream.
@@ -342,10 +343,22 @@ func (n *negotiation) exchange(ours []byte) ([]byte, error) {
 	return theirs, err
 }
 
+func (n *negotiation) readHello() (hello, error) {
+	b, err := n.readBlock()
+	if err != nil {
+		return hello{}, err
+	}
+	theirs, err := parseHello(b)
+	if err == nil && theirs.tubID != n.peer {
+		err = refuse(ErrWrongTub, "its hello is not in the name of Tub %s, whose certificate it has", n.peer)
+	}
+	return theirs, err
+}
+
 // readBlock returns what comes before the next blank line.
 func (n *negotiation) readBlock() ([]byte, error) {
 	for {
-		if i := bytes.Index(n.buf, endOfBlock); i >= 0 {
+		if i := bytes.Index(n.buf[:min(len(n.buf), maxBlock)], endOfBlock); i >= 0 {
 			b := bytes.Clone(n.buf[:i])
 			n.buf = n.buf[:copy(n.buf, n.buf[i+len(endOfBlock):])]
 			return b, nil
@@ -354,7 +367,7 @@ func (n *negotiation) readBlock() ([]byte, error) {
 			return nil, remoteError(text)
 		}
 		if len(n.buf) > maxBlock {
-			return nil, refuse(ErrMalformed, "more than %d bytes without a blank line", maxBlock)
+			return nil, refuse(ErrMalformed, "more than %d bytes before the end of a blank line", maxBlock)
 		}
 		m, err := n.conn.Read(n.buf[len(n.buf):cap(n.buf)])
 		n.buf = n.buf[:len(n.buf)+m]
@@ -448,20 +461,23 @@ func (n *negotiation) end(err error) (*Result, error) {
 }
 
 func (n *negotiation) fail(err error) *Error {
-	cause := n.dog.failure()
-	// Neither what we tell nor TLS's own farewell may wait for the peer.
-	n.dog.limit(farewell, &timeoutError{phase: n.phase})
+	n.clock()
+	// From here on, neither what we tell nor TLS's own farewell waits for the
+	// peer.
+	cause := n.dog.settle()
 	var r *refusal
 	switch {
-	case cause != nil:
-		err = cause // the error is only its consequence
+	case cause != nil: // the stream is closed already
+		err = cause // of which the error is only the consequence
 	case errors.As(err, &r):
 		n.tell(r.tell)
+		n.dog.hangUp(n.conn)
 		err = r.err
 	case errors.Is(err, ErrRemote):
-		n.stream.Conn.Close() // it has hung up already: no farewell
+		n.dog.hangUp(n.stream.Conn) // it has hung up already: no farewell
+	default:
+		n.dog.hangUp(n.conn)
 	}
-	n.conn.Close()
 	n.dog.stop()
 	if n.link != nil {
 		n.link.Release()
@@ -469,7 +485,7 @@ func (n *negotiation) fail(err error) *Error {
 	if errors.Is(err, ErrReplaced) {
 		err = fmt.Errorf("%w: %w", ErrDuplicate, err)
 	}
-	return &Error{Phase: n.phase, Target: n.target, Peer: n.peer, Err: err}
+	return &Error{Phase: n.phase, Target: n.target, Peer: n.peer, Timings: n.timings, Err: err}
 }
 
 // tell sends the reason of a refusal. There is nobody to tell if that fails.
@@ -485,5 +501,17 @@ func (n *negotiation) tell(text string) {
 	case voiceBanana:
 		b = banana.AppendError(nil, text)
 	}
-	n.conn.Write(b)
+	if _, err := n.conn.Write(b); err == nil && n.voice == voicePlain {
+		n.drain()
+	}
+}
+
+// drain reads what a refused client has sent beyond its request, or still sends,
+// until it hangs up or has said too much. A socket that is closed with something
+// left to read is reset, and our answer may be lost with it.
+func (n *negotiation) drain() {
+	if c, ok := n.conn.(interface{ CloseWrite() error }); ok {
+		c.CloseWrite()
+	}
+	io.CopyN(io.Discard, n.conn, maxUnheard)
 }

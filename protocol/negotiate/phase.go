@@ -34,7 +34,7 @@ func (p Phase) String() string {
 }
 
 // Timings says how long each phase took, indexed by [Phase]; zero for a phase
-// that was left out.
+// that was left out or not reached.
 type Timings [numPhases]time.Duration
 
 // Timeouts bounds the phases. The zero value of each field means its default;

@@ -5,9 +5,11 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math"
 	"net"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 	"unicode/utf8"
 
@@ -74,7 +76,7 @@ func TestTubsThatNeverWereAndThatAreNoMoreAreRefusedAlike(t *testing.T) {
 			assert.Equal(t, "HTTP/1.1 500 Internal Server Error: unknown TubID "+string(gone.tubID)+"\r\n\r\n", stream.output())
 			var failed *Error
 			require.ErrorAs(t, err, &failed)
-			assert.Equal(t, Error{Phase: PhasePlaintext, Target: gone.tubID, Err: failed.Err}, *failed)
+			assert.Equal(t, Error{Phase: PhasePlaintext, Target: gone.tubID, Timings: failed.Timings, Err: failed.Err}, *failed)
 		})
 	}
 }
@@ -220,9 +222,6 @@ func TestHellosThatAreRefused(t *testing.T) {
 		"not UTF-8":                {valid("x: \xff"), textInternal, ErrMalformed},
 		"more than 4096 bytes":     {valid("x: " + strings.Repeat("y", 4096)), textInternal, ErrMalformed},
 		"a boundless incarnation":  {valid("my-incarnation: " + strings.Repeat("y", 129)), textInternal, ErrMalformed},
-		"half a last connection":   {valid("last-connection: none"), textInternal, ErrMalformed},
-		"a nameless connection":    {valid("last-connection: none x"), textInternal, ErrMalformed},
-		"a negative connection":    {valid("last-connection: none -1"), textInternal, ErrMalformed},
 		"half a vocabulary range":  {valid("initial-vocab-table-range: 1"), textInternal, ErrMalformed},
 		"an extension in capitals": {valid("foolscap-go-extensions: A"), textInternal, ErrMalformed},
 		"no extension in the list": {valid("foolscap-go-extensions: "), textInternal, ErrMalformed},
@@ -259,7 +258,12 @@ func TestHellosThatAreAccepted(t *testing.T) {
 			hello{extensions: []string{"0", "a-1", "b.2"}}},
 		"16 extensions of 512 bytes": {lines("banana-negotiation-range: 3 3", "foolscap-go-extensions: 1 2 3 4 5 6 7 8 9 a b c d e f "+strings.Repeat("g", 482)),
 			hello{extensions: append(strings.Split("123456789abcdef", ""), strings.Repeat("g", 482))}},
-		"not forced": {lines("banana-negotiation-range: 3 3", "negotiation-forced: False"), hello{}},
+		"a last connection":            {lines("banana-negotiation-range: 3 3", "last-connection: m 7"), hello{last: &connID{"m", 7}}},
+		"a last connection below zero": {lines("banana-negotiation-range: 3 3", "last-connection: m -7"), hello{last: &connID{"m", 0}}},
+		"a last connection beyond 64 bits": {lines("banana-negotiation-range: 3 3", "last-connection: m 18446744073709551616"),
+			hello{last: &connID{"m", math.MaxUint64}}},
+		"a last connection that makes no sense": {lines("banana-negotiation-range: 3 3", "last-connection: m m"), hello{last: &garbledConnection}},
+		"not forced":                            {lines("banana-negotiation-range: 3 3", "negotiation-forced: False"), hello{}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := parseHello(test.hello[:len(test.hello)-4])
@@ -431,6 +435,107 @@ func TestAStrangerMaySendOnlySoMuch(t *testing.T) {
 	})
 }
 
+func TestABlockHas4096BytesWithItsBlankLine(t *testing.T) {
+	slave, master := newTubs(t)
+	fill := func(b []byte, size int) []byte { // to size, with a line before the blank one
+		return append(b[:len(b)-2], "x: "+strings.Repeat("y", size-len(b)-5)+"\r\n\r\n"...)
+	}
+	decided := decision{current: connID{"m", 1}, vocabIndex: 1}
+	for name, test := range map[string]struct {
+		run   func(size int) error
+		phase Phase // when it is too much
+		next  Phase // when it is not, and nothing follows
+	}{
+		"a request": {func(size int) error {
+			_, err := Server(t.Context(), feeding(fill(appendRequest(nil, slave.tubID, "h"), size)), ServerConfig{Find: answering(slave)})
+			return err
+		}, PhasePlaintext, PhaseTLS},
+		"an answer": {func(size int) error {
+			_, err := Client(t.Context(), feeding(fill([]byte(response), size)), ClientConfig{Local: slave, Target: master.tubID})
+			return err
+		}, PhasePlaintext, PhaseTLS},
+		"a hello": {func(size int) error {
+			_, err := Server(t.Context(), feeding(fill(helloOf(master).encode(), size)), ServerConfig{Local: slave, Peer: leafOf(t, master)})
+			return err
+		}, PhaseHello, PhaseDecision},
+		"a decision": {func(size int) error {
+			_, err := Server(t.Context(), feeding(helloOf(master).encode(), fill(decided.encode(), size)), ServerConfig{Local: slave, Peer: leafOf(t, master)})
+			return err
+		}, PhaseDecision, numPhases},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var failed *Error
+			err := test.run(maxBlock)
+			if test.next == numPhases {
+				require.NoError(t, err)
+			} else {
+				require.ErrorAs(t, err, &failed)
+				assert.Equal(t, test.next, failed.Phase)
+			}
+			err = test.run(maxBlock + 1)
+			assert.ErrorIs(t, err, ErrMalformed)
+			assert.ErrorContains(t, err, "more than 4096 bytes")
+			require.ErrorAs(t, err, &failed)
+			assert.Equal(t, test.phase, failed.Phase)
+		})
+	}
+}
+
+func TestARefusalArrivesHoweverMuchTheClientHasSent(t *testing.T) {
+	local := newLocal(t, p256(t))
+	unknown := appendRequest(nil, furl.TubIDOf([]byte("nobody")), "h")
+	for name, sent := range map[string][]byte{
+		"more than a request":   append(unknown, make([]byte, 10_000)...),
+		"no end of a request":   bytes.Repeat([]byte("x"), 30_000),
+		"just the request":      unknown,
+		"as much as is read on": append(unknown, make([]byte, maxUnheard)...),
+	} {
+		t.Run(name, func(t *testing.T) {
+			a, b := loopback(t)
+			served := make(chan error, 1)
+			go func() {
+				_, err := Server(t.Context(), b, ServerConfig{Find: answering(local)})
+				served <- err
+			}()
+			_, err := a.Write(sent)
+			require.NoError(t, err)
+			answer, err := io.ReadAll(a)
+			assert.NoError(t, err, "the end, and not a reset")
+			assert.Contains(t, string(answer), "HTTP/1.1 500 ")
+			select {
+			case err := <-served:
+				t.Error("the server did not wait for the client: ", err)
+			default:
+			}
+			a.Close()
+			assert.Error(t, <-served)
+		})
+	}
+
+	t.Run("but not without end", func(t *testing.T) {
+		stream := feeding(unknown, make([]byte, 2*maxUnheard))
+		_, err := Server(t.Context(), stream, ServerConfig{Find: answering(local)})
+		assert.ErrorIs(t, err, ErrUnknownTub)
+		assert.Greater(t, len(stream.unread), maxUnheard/2)
+		assert.True(t, stream.isClosed())
+	})
+	t.Run("and not for long", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			a, b := net.Pipe()
+			go func() {
+				a.Write(unknown)
+				io.ReadFull(a, make([]byte, len(appendPlainRefusal(nil, textUnknownTub+strings.Repeat("x", 32)))))
+				drip(a)
+			}()
+			start := time.Now()
+			_, err := Server(t.Context(), b, ServerConfig{Find: answering(local)})
+			assert.ErrorIs(t, err, ErrUnknownTub)
+			assert.Equal(t, farewell, time.Since(start))
+			time.Sleep(2 * time.Second) // until the peer has noticed
+		})
+	})
+}
+
 func TestTheHelloWaitsForItsSlot(t *testing.T) {
 	slave, master := newTubs(t)
 	t.Run("and is not sent by a loser", func(t *testing.T) {
@@ -444,6 +549,9 @@ func TestTheHelloWaitsForItsSlot(t *testing.T) {
 		require.ErrorAs(t, atClient.err, &failed)
 		assert.Equal(t, PhaseSlot, failed.Phase)
 		assert.Equal(t, master.tubID, failed.Peer, "the slot is only for those who know who the peer is")
+		for phase, spent := range failed.Timings {
+			assert.Equal(t, phase <= int(PhaseSlot), spent > 0, Phase(phase))
+		}
 		assert.ErrorIs(t, atServer.err, io.ErrUnexpectedEOF)
 		assert.Nil(t, master.ledger.Current(slave.tubID))
 	})

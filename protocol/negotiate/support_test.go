@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
@@ -112,12 +110,6 @@ func certificateV1(t testing.TB, serial *big.Int) *tls.Certificate {
 	}{asn1.RawValue{FullBytes: tbs}, sha256WithRSA, asn1.BitString{Bytes: signature, BitLength: 8 * len(signature)}})
 	require.NoError(t, err)
 	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
-}
-
-func newKey(t testing.TB) *ecdsa.PrivateKey {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	require.NoError(t, err)
-	return key
 }
 
 // newLocal makes a Tub of its own.

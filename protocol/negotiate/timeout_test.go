@@ -100,13 +100,6 @@ var stalls = map[string]stall{
 		_, err := Server(ctx, b, ServerConfig{Local: own, Peer: peer.tls.Certificates[0].Leaf})
 		return err
 	}},
-	"a peer that does not read our hello and sends nonsense": {PhaseHello, func(ctx context.Context, own, peer *Local, drip func(net.Conn)) error {
-		a, b := net.Pipe()
-		defer a.Close()
-		go a.Write(make([]byte, maxBlock+1))
-		_, err := Server(ctx, b, ServerConfig{Local: own, Peer: peer.tls.Certificates[0].Leaf})
-		return err
-	}},
 	"a master that does not decide": {PhaseDecision, func(ctx context.Context, own, peer *Local, drip func(net.Conn)) error {
 		a, b := net.Pipe()
 		go func() {
@@ -161,6 +154,9 @@ func TestNoPeerKeepsANegotiationWaitingLongerThanItsPhaseMayLast(t *testing.T) {
 				var failed *Error
 				require.ErrorAs(t, err, &failed)
 				assert.Equal(t, stall.phase, failed.Phase)
+				var timings Timings // the other phases take no time here
+				timings[stall.phase] = defaults[stall.phase]
+				assert.Equal(t, timings, failed.Timings)
 				var timeout interface{ Timeout() bool }
 				require.True(t, errors.As(err, &timeout))
 				assert.True(t, timeout.Timeout())
@@ -264,16 +260,118 @@ func TestTimeoutsAreSetForEachPhase(t *testing.T) {
 
 func TestARefusalDoesNotWaitForAPeerThatDoesNotRead(t *testing.T) {
 	own, peer := newTubs(t)
+	for name, test := range map[string]struct {
+		heard int    // of our hello
+		said  string // then
+		want  error
+	}{
+		"what we say to its hello": {len(helloOf(own).encode()), "nonsense\r\n\r\n", ErrMalformed},
+		"not even our hello":       {0, "nonsense\r\n\r\n", ErrMalformed},
+		"but half of our hello":    {40, "nonsense\r\n\r\n", ErrMalformed},
+		"and sends too much":       {0, string(make([]byte, maxBlock+1)), ErrMalformed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				a, b := net.Pipe()
+				defer a.Close()
+				go func() {
+					io.ReadFull(a, make([]byte, test.heard))
+					io.WriteString(a, test.said)
+				}()
+				start := time.Now()
+				_, err := Server(t.Context(), b, ServerConfig{Local: own, Peer: peer.tls.Certificates[0].Leaf})
+				assert.ErrorIs(t, err, test.want)
+				assert.NotErrorIs(t, err, ErrTimeout, "that is not why")
+				assert.Equal(t, farewell, time.Since(start))
+			})
+		})
+	}
+}
+
+func TestAContextThatEndsCutsAFarewellShort(t *testing.T) {
+	own, peer := newTubs(t)
 	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
 		a, b := net.Pipe()
 		defer a.Close()
-		go func() {
-			io.ReadFull(a, make([]byte, len(helloOf(own).encode())))
-			a.Write([]byte("nonsense\r\n\r\n")) // and will not hear what we say to that
-		}()
+		go io.WriteString(a, "nonsense\r\n\r\n")
 		start := time.Now()
-		_, err := Server(t.Context(), b, ServerConfig{Local: own, Peer: peer.tls.Certificates[0].Leaf})
+		_, err := Server(ctx, b, ServerConfig{Local: own, Peer: peer.tls.Certificates[0].Leaf})
 		assert.ErrorIs(t, err, ErrMalformed)
-		assert.Equal(t, farewell, time.Since(start))
+		assert.NotErrorIs(t, err, context.DeadlineExceeded)
+		assert.Equal(t, time.Second, time.Since(start))
+	})
+}
+
+// stubborn is a stream whose Close ends reads and writes, and then does not
+// return.
+type stubborn struct {
+	net.Conn
+	release chan struct{}
+}
+
+func (s *stubborn) Close() error {
+	s.Conn.Close()
+	<-s.release
+	return nil
+}
+
+func newStubborn(t *testing.T, conn net.Conn) *stubborn {
+	s := &stubborn{conn, make(chan struct{})}
+	t.Cleanup(func() { close(s.release) })
+	return s
+}
+
+func TestNobodyWaitsForTheCloseOfAStream(t *testing.T) {
+	own, peer := newTubs(t)
+	leaf := peer.tls.Certificates[0].Leaf
+	for name, test := range map[string]struct {
+		client ClientConfig
+		said   []byte // by the peer
+		want   error
+		after  time.Duration
+	}{
+		"when the context ends before TLS":        {ClientConfig{}, nil, context.DeadlineExceeded, time.Second},
+		"when the context ends in TLS":            {ClientConfig{}, []byte(response), context.DeadlineExceeded, time.Second},
+		"when the context ends in the hello slot": {ClientConfig{Peer: leaf, HelloSlot: func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }}, nil, context.DeadlineExceeded, time.Second},
+		"when the context ends behind TLS":        {ClientConfig{Peer: leaf}, nil, context.DeadlineExceeded, time.Second},
+		"when a phase lasts too long":             {ClientConfig{Peer: leaf, Timeouts: Timeouts{Hello: time.Second / 2}}, nil, ErrTimeout, time.Second / 2},
+		// Only to hang up in good order there is some time.
+		"when the peer is refused": {ClientConfig{Peer: leaf}, []byte("nonsense\r\n\r\n"), ErrMalformed, time.Second},
+		"when the peer refuses":    {ClientConfig{Peer: leaf}, errorBlock(textInternal), ErrRemote, time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+				defer cancel()
+				a, b := net.Pipe()
+				defer a.Close()
+				go io.Copy(io.Discard, a)
+				go a.Write(test.said)
+				test.client.Local, test.client.Target = restarted(t, own), peer.tubID
+				start := time.Now()
+				_, err := Client(ctx, newStubborn(t, b), test.client)
+				assert.ErrorIs(t, err, test.want)
+				assert.Equal(t, test.after, time.Since(start))
+			})
+		})
+	}
+	t.Run("when a newer connection takes over", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			slave, master := restarted(t, own), restarted(t, peer)
+			a, b := net.Pipe()
+			_, first := meet(t.Context(), a, newStubborn(t, b),
+				ClientConfig{Local: slave, Target: master.tubID, Peer: leaf},
+				ServerConfig{Local: master, Peer: own.tls.Certificates[0].Leaf})
+			require.NoError(t, first.err)
+			start := time.Now()
+			_, second := dial(t, restarted(t, own), master)
+			assert.NoError(t, second.err)
+			assert.ErrorIs(t, first.Link.Attach(nil), ErrReplaced)
+			_, err := a.Read(make([]byte, 1))
+			assert.Error(t, err, "the old stream is closed")
+			assert.Zero(t, time.Since(start))
+		})
 	})
 }

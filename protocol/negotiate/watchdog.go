@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"sync"
 	"time"
@@ -14,24 +15,30 @@ import (
 // place. It closes rather than sets deadlines, since every stream can be closed
 // at any point, while deadlines of its caller and of TLS would get mixed up.
 //
+// Nobody waits for the Close, which belongs to a transport that may take its
+// time: that it ends reads and writes is all that is expected of it.
+//
 // It is the [Connection] of the negotiation's link until the caller attaches
 // another.
 type watchdog struct {
 	ctx      context.Context
 	conn     net.Conn
 	timeouts Timeouts
-	end      time.Time // when the whole must be over
+	end      time.Time     // when the whole must be over
+	barked   chan struct{} // closed when the watchdog closes the stream
 
 	detach  func() bool   // from the context
 	ctxDone chan struct{} // closed when the context's callback has returned
 
-	mu     sync.Mutex
-	timer  *time.Timer
-	due    time.Time     // of the timer
-	expiry *timeoutError // what the timer stands for
-	phase  Phase
-	cause  error // why the stream was closed
-	over   bool
+	mu      sync.Mutex
+	timer   *time.Timer
+	due     time.Time     // of the timer
+	expiry  *timeoutError // what the timer stands for
+	phase   Phase
+	closed  bool  // the stream, or about to be
+	settled bool  // the negotiation has failed, and cause does not change any more
+	cause   error // why the stream was closed
+	over    bool
 }
 
 func watch(ctx context.Context, conn net.Conn, timeouts Timeouts, first Phase) *watchdog {
@@ -40,6 +47,7 @@ func watch(ctx context.Context, conn net.Conn, timeouts Timeouts, first Phase) *
 		conn:     conn,
 		timeouts: timeouts,
 		end:      time.Now().Add(timeouts.total()),
+		barked:   make(chan struct{}),
 		ctxDone:  make(chan struct{}),
 	}
 	w.enter(first)
@@ -70,17 +78,15 @@ func contextError(ctx context.Context, phase Phase) error {
 // enter starts the time of a phase.
 func (w *watchdog) enter(p Phase) {
 	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.phase = p
-	w.mu.Unlock()
 	limit, option := w.timeouts.of(p)
-	w.limit(limit, &timeoutError{phase: p, limit: limit, option: option})
+	w.limitLocked(limit, &timeoutError{phase: p, limit: limit, option: option})
 }
 
-// limit closes the stream for the given reason after d, or when the whole
+// limitLocked closes the stream for the given reason after d, or when the whole
 // negotiation has lasted too long, if that is sooner or d is zero.
-func (w *watchdog) limit(d time.Duration, expiry *timeoutError) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+func (w *watchdog) limitLocked(d time.Duration, expiry *timeoutError) {
 	now := time.Now()
 	w.due, w.expiry = now.Add(d), expiry
 	if d == 0 || w.end.Before(w.due) {
@@ -113,10 +119,14 @@ func (w *watchdog) abort(cause error) {
 }
 
 func (w *watchdog) abortLocked(cause error) {
-	if w.cause == nil {
+	if w.cause == nil && !w.settled {
 		w.cause = cause
 	}
-	w.conn.Close()
+	if !w.closed {
+		w.closed = true
+		close(w.barked)
+		go w.conn.Close()
+	}
 }
 
 // Shutdown implements [Connection]: unlike the timer and the context, a newer
@@ -128,18 +138,41 @@ func (w *watchdog) Shutdown(reason error) {
 	w.abortLocked(reason)
 }
 
-// failure returns why the watchdog closed the stream, or is about to, or nil.
-func (w *watchdog) failure() error {
+// settle says that the negotiation has failed, and returns why the watchdog has
+// closed the stream, or is about to, or nil. If it has not, what is left to say
+// to the peer has the time of a farewell from now on, and what ends that is not
+// the cause of anything. It may be called again.
+func (w *watchdog) settle() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.cause == nil && w.ctx.Err() != nil {
-		return contextError(w.ctx, w.phase)
+	if w.settled {
+		return w.cause
 	}
+	if w.cause == nil && w.ctx.Err() != nil {
+		w.cause = contextError(w.ctx, w.phase)
+	}
+	w.settled = true
+	w.limitLocked(farewell, &timeoutError{phase: w.phase})
 	return w.cause
 }
 
+// hangUp closes c, which is the stream or runs over it, once the negotiation is
+// settled. It waits for that as long as the watchdog is quiet.
+func (w *watchdog) hangUp(c io.Closer) {
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		c.Close()
+	}()
+	select {
+	case <-closed:
+	case <-w.barked:
+	}
+}
+
 // stop ends the watch and returns why the stream was closed, if it was. Nothing
-// of the watchdog runs any more when it has returned. It may be called again.
+// of the watchdog runs any more when it has returned, but for a Close that takes
+// its time. It may be called again.
 func (w *watchdog) stop() error {
 	if !w.over && !w.detach() { // only stop writes over
 		<-w.ctxDone
