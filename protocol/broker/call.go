@@ -1,0 +1,355 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/foolscap-go/foolscap/protocol/banana"
+)
+
+// callTable holds our calls that wait for an answer.
+type callTable struct {
+	last    int64 // request number
+	waiting map[int64]*Pending
+}
+
+func (t *callTable) init() { t.waiting = make(map[int64]*Pending) }
+
+// dropCalls empties the table at the end of the connection. mu is held.
+func (b *Broker) dropCalls() []*Pending {
+	all := slices.Collect(maps.Values(b.calls.waiting))
+	for _, p := range all {
+		p.unsent = p.item != nil && p.item.queued && !p.item.m.Started()
+	}
+	b.calls.waiting = nil
+	return all
+}
+
+// Pending is a call that has been started.
+type Pending struct {
+	b      *Broker
+	method string
+	req    int64
+	item   *item
+	// ptr points to the result; only the reader writes there, until done.
+	ptr    any
+	codec  *banana.Codec
+	into   reflect.Value
+	done   chan struct{}
+	err    error
+	unsent bool   // when the connection ended
+	secret string // what the peer may repeat in its error, and must not be seen
+	charge int64
+	begun  time.Time
+
+	then func(error) // runs at the end, in place of closing done
+	// chained is the call as interceptors have let it end.
+	chained chan error
+	giveUp  context.CancelCauseFunc
+}
+
+// finish ends the call. It is called once, by whoever took the call out of the
+// table.
+func (p *Pending) finish(err error) {
+	p.err = err
+	if p.then != nil {
+		p.then(err)
+		return
+	}
+	close(p.done)
+}
+
+// nextRequest returns a request number that is not in use. Python's receivers
+// take INT tokens only, and answer those of more than 31 bits in a way that
+// they do not take themselves. mu is held.
+func (b *Broker) nextRequest() int64 {
+	t := &b.calls
+	for {
+		if t.last++; t.last > math.MaxInt32 {
+			t.last = 1
+		}
+		if t.waiting[t.last] == nil {
+			return t.last
+		}
+	}
+}
+
+// encodeCall builds a call. With borrow, long byte strings are not copied.
+func (b *Broker) encodeCall(req, clid int64, method string, args Args, borrow bool) (*banana.Message, error) {
+	e := banana.NewEncoder(&b.encC, borrow)
+	e.Open("call")
+	e.Int(req)
+	e.Int(clid)
+	e.Name(method)
+	e.Open("arguments")
+	e.Int(int64(len(args.Positional)))
+	var err error
+	for i, v := range args.Positional {
+		if err = e.Value(v); err != nil {
+			err = encodeArgument(err, i, "")
+			break
+		}
+	}
+	if err == nil && len(args.Keyword) > 0 {
+		for _, name := range slices.Sorted(maps.Keys(args.Keyword)) {
+			e.Name(name)
+			if err = e.Value(args.Keyword[name]); err != nil {
+				err = encodeArgument(err, 0, name)
+				break
+			}
+		}
+	}
+	e.Close()
+	e.Close()
+	m, held, finish := e.Finish()
+	if finish != nil {
+		b.releaseHeld(held)
+		if err == nil {
+			err = finish
+		}
+		return nil, err
+	}
+	return m, nil
+}
+
+// start sends a call and returns without waiting for the answer. The result
+// will be in what ptr points to; nil ignores it. The arguments are encoded
+// when Start returns; with lend, byte strings among them may be read until
+// the call is done or cancelled.
+func (b *Broker) start(ctx context.Context, r *Remote, clid int64, method string, args Args, ptr any, codec *banana.Codec, lend bool) (*Pending, error) {
+	p := &Pending{b: b, method: method, ptr: ptr, codec: codec, done: make(chan struct{})}
+	if ptr != nil {
+		p.into = reflect.ValueOf(ptr).Elem()
+	}
+	if b.cfg.Observer != nil {
+		p.begun = time.Now()
+	}
+	if ctx.Err() != nil {
+		return nil, b.callError(p, NotSent, ctxError(ctx))
+	}
+	b.mu.Lock()
+	err := b.hold(r)
+	if err != nil {
+		b.mu.Unlock()
+		return nil, b.callError(p, NotSent, err)
+	}
+	p.req = b.nextRequest()
+	b.mu.Unlock()
+	m, err := b.encodeCall(p.req, clid, method, args, lend)
+	if err != nil {
+		if r != nil {
+			releaseHandle(handle{b, r.p})
+		}
+		return nil, b.callError(p, NotSent, err)
+	}
+	p.item = &item{m: m, kind: waitedCall, size: m.Size()}
+	if lend {
+		err = b.lockAlive()
+	} else {
+		err = b.lockWithRoom(ctx, p.item)
+	}
+	if err != nil {
+		b.releaseItem(p.item)
+		if r != nil {
+			releaseHandle(handle{b, r.p})
+		}
+		return nil, b.callError(p, NotSent, err)
+	}
+	b.calls.waiting[p.req] = p
+	b.send.push(p.item)
+	if r != nil {
+		b.unhold(r.p) // its release is queued behind the call
+	}
+	if b.stream != nil && len(b.calls.waiting) == 1 {
+		b.role.serial++
+		b.writeHere() // alone: nothing else will go out with it
+	} else {
+		b.role.serial = 0
+		b.kick()
+	}
+	b.unlock()
+	return p, nil
+}
+
+// hold makes sure that the target of a call is not released before the call
+// is queued; nil is the peer's broker. mu is held.
+func (b *Broker) hold(r *Remote) error {
+	switch {
+	case b.err != nil:
+		return &deadError{b.err}
+	case r == nil:
+	case r.p.handles == 0:
+		return ErrClosedReference
+	default:
+		r.p.handles++
+	}
+	return nil
+}
+
+// wait waits for the answer. The turn that ctx carries ends here.
+func (p *Pending) wait(ctx context.Context) error {
+	if p.chained != nil {
+		return p.waitChained(ctx)
+	}
+	select {
+	case <-p.done:
+	default:
+		ReleaseTurn(ctx)
+		if p.b.takeReading() {
+			p.b.readFor(ctx, p)
+		}
+		select {
+		case <-p.done:
+		case <-ctx.Done():
+			if sent, cancelled := p.cancel(); cancelled {
+				return p.b.callError(p, sent, ctxError(ctx))
+			}
+			<-p.done // the answer was faster
+		}
+	}
+	p.b.account.Release(p.charge)
+	p.charge = 0
+	if p.err == nil {
+		p.b.observeCall(p, nil)
+		return nil
+	}
+	sent := Answered
+	switch {
+	case !errors.Is(p.err, ErrDeadReference):
+	case p.unsent:
+		sent = NotSent
+	default:
+		sent = MayHaveRun
+	}
+	if f, ok := p.err.(*Failure); ok && p.secret != "" {
+		f.Text = strings.ReplaceAll(f.Text, p.secret, "…")
+		f.Traceback = strings.ReplaceAll(f.Traceback, p.secret, "…")
+	}
+	return p.b.callError(p, sent, p.err)
+}
+
+// cancel gives the call up, unless its answer is there already: a call that is
+// still unsent is withdrawn, one half sent will be finished from a copy of
+// what its caller lent.
+func (p *Pending) cancel() (sent Sent, cancelled bool) {
+	b := p.b
+	b.mu.Lock()
+	if b.calls.waiting[p.req] != p {
+		b.mu.Unlock()
+		return 0, false
+	}
+	delete(b.calls.waiting, p.req)
+	it := p.item
+	switch {
+	case it.queued && !it.m.Started():
+		b.send.remove(it)
+		b.uncount(it)
+		b.signalQuiet()
+		b.mu.Unlock()
+		b.releaseItem(it)
+		return NotSent, true
+	case it.queued:
+		it.m.Own()
+	}
+	b.mu.Unlock()
+	return MayHaveRun, true
+}
+
+// ctxError is why ctx has ended, so that errors.Is finds both the context's
+// own error and its cause.
+func ctxError(ctx context.Context) error {
+	err, cause := ctx.Err(), context.Cause(ctx)
+	if cause == nil || cause == err {
+		return err
+	}
+	return fmt.Errorf("%w: %w", err, cause)
+}
+
+// callError makes the error of a call, and tells the observer.
+func (b *Broker) callError(p *Pending, sent Sent, err error) error {
+	b.observeLimit(err)
+	b.observeCall(p, err)
+	return &CallError{Peer: b.peer, Method: p.method, Sent: sent, Err: err}
+}
+
+func (b *Broker) observeCall(p *Pending, err error) {
+	if b.cfg.Observer != nil {
+		b.observe(Event{Kind: EventCall, Parent: b.id, Peer: b.peer, Method: p.method, Elapsed: time.Since(p.begun), Err: err})
+	}
+}
+
+// oneway sends a call that has no answer. It waits until there is room for it
+// in the send queue.
+func (b *Broker) oneway(ctx context.Context, r *Remote, clid int64, method string, args Args) error {
+	p := &Pending{b: b, method: method}
+	if b.cfg.Observer != nil {
+		p.begun = time.Now()
+	}
+	if ctx.Err() != nil {
+		return b.callError(p, NotSent, ctxError(ctx))
+	}
+	b.mu.Lock()
+	err := b.hold(r)
+	b.mu.Unlock()
+	if err != nil {
+		return b.callError(p, NotSent, err)
+	}
+	defer releaseHandle(handle{b, r.p}) // the release is queued behind the call
+	m, err := b.encodeCall(0, clid, method, args, false)
+	if err != nil {
+		return b.callError(p, NotSent, err)
+	}
+	it := &item{m: m, kind: waitedCall, size: m.Size()}
+	if err := b.lockWithRoom(ctx, it); err != nil {
+		b.releaseItem(it)
+		return b.callError(p, NotSent, err)
+	}
+	b.send.push(it)
+	b.kick()
+	b.mu.Unlock()
+	b.observeCall(p, nil)
+	return nil
+}
+
+var anyCodec, _ = banana.CodecOf(reflect.TypeFor[any]())
+
+// GetReference asks the peer for the object of that name.
+func (b *Broker) GetReference(ctx context.Context, name string) (banana.External, error) {
+	var v any
+	args := Args{Keyword: map[string]any{"name": []byte(name)}}
+	p, err := b.start(ctx, nil, 0, "getReferenceByName", args, &v, anyCodec, true)
+	if err != nil {
+		return nil, err
+	}
+	p.secret = name
+	if err := p.wait(ctx); err != nil {
+		return nil, err
+	}
+	x, ok := v.(banana.External)
+	if !ok {
+		err := &banana.Violation{Reason: "expected a reference as the answer to a look-up"}
+		return nil, &CallError{Peer: b.peer, Method: "getReferenceByName", Sent: Answered, Err: err}
+	}
+	return x, nil
+}
+
+func encodeArgument(err error, i int, name string) error {
+	var e *banana.EncodeError
+	if !errors.As(err, &e) {
+		return err
+	}
+	where := "argument " + name
+	if name == "" {
+		where = "argument " + strconv.Itoa(i)
+	}
+	e.Path = append([]string{where}, e.Path...)
+	return err
+}

@@ -1,0 +1,314 @@
+package broker
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+
+	"github.com/foolscap-go/foolscap/protocol/banana"
+	"github.com/foolscap-go/foolscap/protocol/furl"
+)
+
+// A Failure is what a remote method failed with, as the remote side describes
+// it. Its texts come from the peer.
+type Failure struct {
+	// Type is the dotted name of the exception's class, for example
+	// "builtins.ValueError".
+	Type string
+	// Text is str(exception).
+	Text string
+	// Traceback is what the remote side tells of where it happened; often
+	// only that it does not tell.
+	Traceback string
+	// Parents are the names of the class and its base classes.
+	Parents []string
+}
+
+func (f *Failure) Error() string { return f.Type + ": " + f.Text }
+
+// IsType reports whether the remote exception is of the class with that name, or
+// of one derived from it.
+func (f *Failure) IsType(name string) bool {
+	if f.Type == name {
+		return true
+	}
+	for _, p := range f.Parents {
+		if p == name {
+			return true
+		}
+	}
+	return false
+}
+
+// A TypedError chooses what remote callers see of an error that a method
+// returns; other errors go by the name of their Go type.
+type TypedError interface {
+	error
+	// RemoteType returns the dotted name of the class, and of its parents.
+	RemoteType() (name string, parents []string)
+}
+
+// Sent says what became of a call that failed.
+type Sent int
+
+const (
+	// NotSent: nothing of the call has reached the network.
+	NotSent Sent = iota
+	// MayHaveRun: at least a part of it was sent, and no answer came.
+	MayHaveRun
+	// Answered: the remote side has answered; it ran, or was refused there.
+	Answered
+)
+
+func (s Sent) String() string {
+	switch s {
+	case NotSent:
+		return "not sent"
+	case MayHaveRun:
+		return "may have run"
+	}
+	return "answered"
+}
+
+// A CallError is the error of a remote call. Err tells the cause: a *Failure
+// of the remote side, a *banana.EncodeError or *banana.Violation, a context's
+// error, ErrDeadReference with the reason.
+type CallError struct {
+	Peer   furl.TubID
+	Method string
+	Sent   Sent
+	Err    error
+}
+
+func (e *CallError) Error() string {
+	where := e.Method
+	if where == "" {
+		where = "call"
+	}
+	switch e.Sent {
+	case NotSent:
+		return fmt.Sprintf("%s at Tub %s (not sent): %v", where, e.Peer.Short(), e.Err)
+	case MayHaveRun:
+		return fmt.Sprintf("%s at Tub %s (may have run): %v", where, e.Peer.Short(), e.Err)
+	}
+	return fmt.Sprintf("%s at Tub %s: %v", where, e.Peer.Short(), e.Err)
+}
+
+func (e *CallError) Unwrap() error { return e.Err }
+
+// Errors of calls and connections.
+var (
+	// ErrDeadReference: the connection that the reference lives on is gone.
+	// Resolve the FURL again.
+	ErrDeadReference = errors.New("the connection of this reference is gone")
+	// ErrClosedReference: Close was called on the reference.
+	ErrClosedReference = errors.New("this reference was closed")
+	// ErrClosed: the connection was closed on this side.
+	ErrClosed = errors.New("the connection was closed here")
+	// ErrLost: the peer or the network ended the connection.
+	ErrLost = errors.New("the connection was lost")
+	// ErrSilent: nothing came from the peer for the disconnect timeout.
+	ErrSilent = errors.New("the peer was silent for too long")
+	// ErrReplaced: a newer connection to the same Tub took the place of
+	// this one.
+	ErrReplaced = errors.New("a newer connection to the same Tub has replaced this one")
+	// ErrOverflow: the peer asks for answers and does not read them. The
+	// *banana.LimitError that comes with it says what waits for it.
+	ErrOverflow = errors.New("the peer does not read what it asks for")
+	// ErrBusy: too many calls of this peer are in progress.
+	ErrBusy = errors.New("too many calls in progress on this connection")
+	// ErrShutdown: this side is shutting down and takes no new calls.
+	ErrShutdown = errors.New("this Tub is shutting down")
+	// ErrForeign: a reference that belongs to another Tub cannot be sent.
+	ErrForeign = errors.New("a reference to an object of a third Tub cannot be sent: introductions are not supported yet; send its FURL as text")
+	// ErrIntroduction: an introduction arrived.
+	ErrIntroduction = errors.New("introductions are not accepted here")
+	// ErrUnknownName: no object has that name.
+	ErrUnknownName = errors.New("there is no object of that name")
+)
+
+// deadError is ErrDeadReference with what ended the connection.
+type deadError struct{ cause error }
+
+func (e *deadError) Error() string   { return ErrDeadReference.Error() + ": " + e.cause.Error() }
+func (e *deadError) Unwrap() []error { return []error{ErrDeadReference, e.cause} }
+
+// What Python's receivers take of a Failure, in bytes.
+const (
+	maxFailureType      = 200
+	maxFailureValue     = 1000
+	maxFailureTraceback = 2000
+	maxFailureParents   = 20
+)
+
+// lenient is how much longer than those the texts may be that we take:
+// Foolscap's senders count characters, not bytes.
+const lenient = 8
+
+const (
+	failureClass = "twisted.python.failure.Failure"
+	noTraceback  = "Traceback unavailable\n"
+)
+
+// panicError is what a method that panicked returns.
+type panicError struct {
+	value any
+	stack []byte
+}
+
+func (e *panicError) Error() string { return fmt.Sprintf("panic: %v", e.value) }
+
+// failureOf describes an error of ours to a peer.
+func failureOf(err error, traces bool) (f Failure) {
+	f.Traceback = noTraceback
+	defer func() {
+		// Often a nil pointer that has become an error.
+		if r := recover(); r != nil {
+			f.Type = "builtins.RuntimeError"
+			f.Parents = []string{f.Type, "builtins.Exception"}
+			f.Text = fmt.Sprintf("an error of type %T that cannot be described", err)
+		}
+	}()
+	f.Text = err.Error()
+	var typed TypedError
+	var violation *banana.Violation
+	var encoding *banana.EncodeError
+	var remote *Failure
+	switch {
+	case errors.As(err, &typed):
+		f.Type, f.Parents = typed.RemoteType()
+	case errors.As(err, &remote): // passed on
+		f.Type, f.Parents = remote.Type, remote.Parents
+	case errors.As(err, &violation), errors.As(err, &encoding):
+		f.Type = "foolscap.tokens.Violation"
+	case errors.Is(err, ErrUnknownName):
+		f.Type, f.Parents = "builtins.KeyError", []string{"builtins.KeyError", "builtins.LookupError", "builtins.Exception"}
+	default:
+		f.Type = strings.TrimLeft(reflect.TypeOf(err).String(), "*")
+	}
+	if len(f.Parents) == 0 {
+		f.Parents = []string{f.Type, "builtins.Exception"}
+	}
+	var p *panicError
+	if errors.As(err, &p) && traces {
+		f.Traceback = string(p.stack)
+	}
+	return f
+}
+
+// noMethod is the error of a call to a method that an object does not have.
+type noMethod struct{ name string }
+
+func (e *noMethod) Error() string { return fmt.Sprintf("the object has no method %.40q", e.name) }
+func (e *noMethod) RemoteType() (string, []string) {
+	return "builtins.AttributeError", []string{"builtins.AttributeError", "builtins.Exception"}
+}
+
+// write appends the failure as a copyable.
+func (f *Failure) write(e *banana.Encoder) {
+	text := func(name, s string, max int) {
+		e.Name(name)
+		e.Bytes([]byte(banana.CutText(strings.ToValidUTF8(s, "\uFFFD"), max)))
+	}
+	e.Open("copyable")
+	e.Name(failureClass)
+	e.Name("parents")
+	e.Open("list")
+	for i, p := range f.Parents {
+		if i == maxFailureParents {
+			break
+		}
+		e.Bytes([]byte(banana.CutText(strings.ToValidUTF8(p, "\uFFFD"), maxFailureType)))
+	}
+	e.Close()
+	text("traceback", f.Traceback, maxFailureTraceback)
+	text("type", f.Type, maxFailureType)
+	text("value", f.Text, maxFailureValue)
+	e.Close()
+}
+
+// readFailure reads the payload of an error sequence.
+func readFailure(d *banana.Decoder) (*Failure, error) {
+	opentype, end, err := d.NextOpen("a copyable " + failureClass)
+	switch {
+	case err != nil:
+		return nil, err
+	case end:
+		return nil, &banana.ProtocolError{Reason: "an error without a failure"}
+	case opentype != "copyable":
+		return nil, &banana.Violation{Reason: "expected a failure, got " + opentype}
+	}
+	class, err := d.Name("the class of a copyable", maxName)
+	if err != nil {
+		return nil, err
+	}
+	if string(class) != failureClass {
+		return nil, &banana.Violation{Reason: fmt.Sprintf("expected a failure, got a copyable %.40q", class)}
+	}
+	f := new(Failure)
+	have := map[string]bool{}
+	for {
+		b, end, err := d.NextName("an attribute of a failure", maxName)
+		if err != nil {
+			return nil, err
+		}
+		if end {
+			break
+		}
+		name := string(b)
+		v, err := d.Value(nil)
+		if err != nil {
+			return nil, banana.At(err, "failure."+name)
+		}
+		switch name {
+		case "type":
+			err = failureText(&f.Type, v, maxFailureType)
+		case "value":
+			err = failureText(&f.Text, v, maxFailureValue)
+		case "traceback":
+			err = failureText(&f.Traceback, v, maxFailureTraceback)
+		case "parents":
+			err = f.parents(v)
+		default:
+			err = &banana.Violation{Reason: "not an attribute of a failure"}
+		}
+		if err != nil {
+			return nil, banana.At(err, fmt.Sprintf("failure.%.40s", name))
+		}
+		have[name] = true
+	}
+	if len(have) < 4 {
+		return nil, &banana.ProtocolError{Reason: "a failure that lacks attributes"}
+	}
+	return f, nil
+}
+
+func failureText(dst *string, v any, max int) error {
+	b, ok := v.([]byte)
+	switch {
+	case !ok:
+		return &banana.Violation{Reason: fmt.Sprintf("expected bytes, got %T", v)}
+	case len(b) > lenient*max:
+		return &banana.Violation{Reason: fmt.Sprintf("%d bytes, at most %d are taken", len(b), lenient*max)}
+	}
+	*dst = strings.ToValidUTF8(string(b), "\uFFFD")
+	return nil
+}
+
+func (f *Failure) parents(v any) error {
+	l, ok := v.(*banana.List)
+	if !ok {
+		return &banana.Violation{Reason: fmt.Sprintf("expected list, got %T", v)}
+	}
+	if len(l.Items) > 100 {
+		return &banana.Violation{Reason: "more than 100 parents"}
+	}
+	f.Parents = make([]string, len(l.Items))
+	for i, item := range l.Items {
+		if err := failureText(&f.Parents[i], item, maxFailureType); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,78 @@
+package broker
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"github.com/foolscap-go/foolscap/protocol/furl"
+)
+
+// Kind is what an Event is about.
+type Kind string
+
+// The kinds of events.
+const (
+	EventDial       Kind = "dial"       // a hint was tried: Hint, Phase, Elapsed, Err
+	EventNegotiate  Kind = "negotiate"  // a negotiation has ended: Inbound, Elapsed, Err
+	EventConnect    Kind = "connect"    // a connection is up
+	EventDisconnect Kind = "disconnect" // a connection is gone: Err says why
+	EventCall       Kind = "call"       // a call has ended: Inbound, Method, Elapsed, Err
+	EventReference  Kind = "reference"  // a reference was received (Inbound), sent, or released
+	EventGift       Kind = "gift"       // an introduction has arrived
+	EventLimit      Kind = "limit"      // a limit was hit: Err is or wraps the *banana.LimitError
+)
+
+// An Event tells an observer what has happened. Secrets are never in it.
+type Event struct {
+	Kind Kind
+	// ID is unique in the process; Parent is the ID of the event that this
+	// one belongs to, or 0: a call belongs to its connection's connect.
+	ID, Parent uint64
+	Peer       furl.TubID
+	Inbound    bool
+	Hint       furl.Hint
+	Phase      string
+	Method     string
+	// Detail is a word that tells events of one kind apart.
+	Detail  string
+	Elapsed time.Duration
+	Err     error
+}
+
+// An Observer is told of events. It is called from many goroutines, often on
+// the path of a call, so it must be fast and must not call back into the Tub.
+type Observer func(Event)
+
+var lastEvent atomic.Uint64
+
+// NextEventID returns an unused Event.ID.
+func NextEventID() uint64 { return lastEvent.Add(1) }
+
+// CallInfo says to an interceptor what is being called.
+type CallInfo struct {
+	Peer    furl.TubID
+	Inbound bool
+	// Object is the local object of an inbound call, nil otherwise.
+	Object *Object
+	// Interface and Method are names on the wire.
+	Interface, Method string
+	// Args are the arguments: of an inbound call a pointer to the method's
+	// struct (or to Args), of an outbound one an Args.
+	Args any
+}
+
+// An Interceptor stands around calls. It calls next once to go on, or returns
+// an error without; it may look at arguments and result, and change the
+// context. Interceptors run in the order of the configuration, the first one
+// outermost; for inbound calls within the call's turn.
+type Interceptor func(ctx context.Context, call *CallInfo, next func(context.Context) (any, error)) (any, error)
+
+func intercept(ctx context.Context, chain []Interceptor, info *CallInfo, last func(context.Context) (any, error)) (any, error) {
+	if len(chain) == 0 {
+		return last(ctx)
+	}
+	return chain[0](ctx, info, func(ctx context.Context) (any, error) {
+		return intercept(ctx, chain[1:], info, last)
+	})
+}

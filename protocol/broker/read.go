@@ -1,0 +1,284 @@
+package broker
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/foolscap-go/foolscap/protocol/banana"
+)
+
+// readMessage reads one message and does what it asks for. An error ends the
+// connection.
+func (b *Broker) readMessage() error {
+	opentype, err := b.dec.Begin()
+	if err == nil {
+		switch opentype {
+		case "call":
+			return b.readCall()
+		case "answer":
+			return b.readAnswer(false)
+		case "error":
+			return b.readAnswer(true)
+		}
+		b.log.Debug("a message of an unknown type is ignored", "peer", b.peer.Short(), "type", fmt.Sprintf("%.20q", opentype))
+		return b.dec.Skip()
+	}
+	if isViolation(err) {
+		return b.dec.Skip()
+	}
+	return err
+}
+
+func isViolation(err error) bool {
+	_, ok := err.(*banana.Violation)
+	return ok
+}
+
+// refuse skips the rest of a message that a Violation is about.
+func (b *Broker) refuse() error {
+	b.closeFresh()
+	return b.dec.Skip()
+}
+
+// closeFresh releases the references that a refused message has brought.
+func (b *Broker) closeFresh() {
+	for i, r := range b.fresh {
+		r.Close()
+		b.fresh[i] = nil
+	}
+	b.fresh = b.fresh[:0]
+}
+
+// takeFresh returns the references of the current message, which are the
+// caller's from then on.
+func (b *Broker) takeFresh() []*Remote {
+	if len(b.fresh) == 0 {
+		return nil
+	}
+	fresh := b.fresh
+	b.fresh = nil
+	return fresh
+}
+
+func (b *Broker) keepFresh() {
+	clear(b.fresh)
+	b.fresh = b.fresh[:0]
+	if cap(b.fresh) > 64 {
+		b.fresh = nil
+	}
+}
+
+// readCall reads a call and gives it a turn.
+func (b *Broker) readCall() error {
+	req, err := b.dec.Int("the request number")
+	if err != nil {
+		return b.violated(0, err)
+	}
+	if req < 0 {
+		return &banana.ProtocolError{Reason: "a negative request number"}
+	}
+	stranger := b.stranger.Load()
+	if stranger {
+		l := b.cfg.Limits.Limits
+		l.MaxMessage = min(l.MaxMessage, b.cfg.Limits.StrangerMessage)
+		l.MaxToken = min(l.MaxToken, l.MaxMessage)
+		b.dec.SetLimits(l)
+		defer b.dec.SetLimits(b.cfg.Limits.Limits)
+	}
+	in, err := b.readRequest(req)
+	if err != nil {
+		return b.violated(req, err)
+	}
+	if in == nil {
+		return nil
+	}
+	in.charge = b.dec.TakeCharge()
+	b.keepFresh()
+	if in.method.onReader {
+		result, err := b.invoke(in)
+		b.answer(req, result, err, false)
+		b.account.Release(in.charge)
+		return nil
+	}
+	if b.takeTurn(in) {
+		return b.runHere(in)
+	}
+	b.enqueue(in)
+	return nil
+}
+
+func (b *Broker) readRequest(req int64) (*inbound, error) {
+	clid, err := b.dec.Int("the object")
+	if err != nil {
+		return nil, err
+	}
+	name, err := b.dec.Name("the name of the method", maxName)
+	if err != nil {
+		return nil, err
+	}
+	obj, err := b.target(clid)
+	if err != nil {
+		return nil, err
+	}
+	method := obj.methods[string(name)]
+	if method == nil {
+		err := &noMethod{string(name)}
+		if clid == 0 {
+			return nil, &banana.Violation{Reason: err.Error()}
+		}
+		return nil, &banana.Violation{Err: err}
+	}
+	if !method.onReader {
+		if err := b.admit(); err != nil {
+			return nil, &banana.Violation{Err: err}
+		}
+	}
+	ptr, v := method.newArgs()
+	if err := b.dec.Charge(256 + int(v.Type().Size())); err != nil {
+		return nil, err
+	}
+	if err := method.plan.read(b.dec, ptr, v); err != nil {
+		return nil, err
+	}
+	if err := b.dec.Close("call"); err != nil {
+		return nil, err
+	}
+	in := &inbound{Context: b.ctx, b: b, req: req, obj: obj, method: method, ptr: ptr}
+	return in, nil
+}
+
+// admit says whether one more call of the peer may wait or run.
+func (b *Broker) admit() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.role.serial = 0
+	switch {
+	case b.closing:
+		return ErrShutdown
+	case b.turns.active >= b.cfg.Limits.MaxInbound:
+		return errors.Join(ErrBusy, &banana.LimitError{Limit: "MaxInbound", Max: int64(b.cfg.Limits.MaxInbound), Asked: int64(b.turns.active + 1)})
+	}
+	max := int64(strangerQueue * b.cfg.Limits.StrangerMessage)
+	if held := b.turns.charge; held >= max && b.stranger.Load() {
+		return errors.Join(ErrBusy, &banana.LimitError{Limit: "StrangerMessage", Max: max, Asked: held})
+	}
+	return nil
+}
+
+// violated refuses a call. Whoever aborted it knows already.
+func (b *Broker) violated(req int64, err error) error {
+	v, ok := err.(*banana.Violation)
+	if !ok {
+		return err
+	}
+	if err := b.refuse(); err != nil {
+		return err
+	}
+	b.observeLimit(v)
+	b.log.Debug("a call is refused", "peer", b.peer.Short(), "error", v)
+	if !errors.Is(v, banana.ErrAborted) {
+		b.answer(req, nil, v, false)
+	}
+	return nil
+}
+
+// readAnswer reads an answer, or an error, to a call of ours.
+func (b *Broker) readAnswer(isError bool) error {
+	req, err := b.dec.Int("the request number")
+	if err != nil {
+		return b.violated(0, err)
+	}
+	b.mu.Lock()
+	p := b.calls.waiting[req]
+	b.mu.Unlock()
+	if p == nil { // cancelled, or never made
+		return b.dec.Skip()
+	}
+	var failure error
+	if isError {
+		var f *Failure
+		if f, err = readFailure(b.dec); err == nil {
+			failure = f
+		}
+	} else {
+		err = p.read(b.dec)
+	}
+	if err == nil {
+		err = b.dec.Close("answer")
+	}
+	if err != nil {
+		if !isViolation(err) {
+			return err
+		}
+		failure = err
+		if err := b.refuse(); err != nil {
+			return err
+		}
+	}
+	// Once the reading rests, nothing that belongs to the reader may be
+	// touched any more.
+	fresh, charge := b.takeFresh(), b.dec.TakeCharge()
+	resting := false
+	b.mu.Lock()
+	cancelled := b.calls.waiting[req] != p
+	if !cancelled {
+		delete(b.calls.waiting, req)
+		if p.item != nil && p.item.queued {
+			// Refused before all of it was sent: its caller stops lending.
+			p.item.m.Own()
+		}
+		if b.role.yield == nil && b.mayRest() {
+			resting = true
+			b.role.vacant = true
+			b.rest()
+		}
+	}
+	b.mu.Unlock()
+	if cancelled || p.ptr == nil { // nobody wants to see it
+		for _, r := range fresh {
+			r.Close()
+		}
+		b.account.Release(charge)
+		charge = 0
+	}
+	if !cancelled {
+		p.charge = charge
+		p.finish(failure)
+	}
+	if resting {
+		return errResting
+	}
+	return nil
+}
+
+// read reads the result of a call.
+func (p *Pending) read(d *banana.Decoder) error {
+	if p.ptr == nil {
+		_, err := d.Value(nil)
+		return err
+	}
+	return banana.At(p.codec.Decode(d, p.into, nil), "result")
+}
+
+// tellTime is how long a peer that is at fault may take to read why.
+const tellTime = time.Second
+
+// tell sends an ERROR token before the connection is closed, behind what is
+// being written, and waits for that.
+func (b *Broker) tell(reason string) {
+	b.conn.SetWriteDeadline(time.Now().Add(tellTime))
+	b.mu.Lock()
+	if b.err != nil {
+		b.mu.Unlock()
+		return
+	}
+	b.send.farewell, b.send.told = banana.AppendError(nil, reason), make(chan struct{})
+	b.kick()
+	told := b.send.told
+	b.mu.Unlock()
+	select {
+	case <-told:
+	case <-b.ctx.Done():
+	}
+}

@@ -1,0 +1,300 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"os"
+	"time"
+
+	"github.com/foolscap-go/foolscap/protocol/banana"
+)
+
+// Who reads. At any time one goroutine at most reads the connection; usually
+// it is one that does nothing else. But what a call costs is waking
+// goroutines, so there are two cases in which the reading rests for a moment:
+//
+//   - A call of the peer comes alone: the reader runs it itself.
+//   - Our calls come one after the other: after an answer nobody reads, and
+//     whoever makes the next call reads the answer himself.
+//
+// When the reading has rested for guardTime, another goroutine reads on.
+
+// guardTime is how long the reading may rest.
+const guardTime = time.Millisecond
+
+// serialCalls is after how many calls that were alone, with none of the peer
+// between, callers read for themselves.
+const serialCalls = 8
+
+// readRole says who reads. mu is held, but for steps and yield, which belong to
+// whoever reads.
+type readRole struct {
+	here   *inbound // the call of the peer that the reader runs
+	vacant bool     // nobody reads
+	serial int      // calls of ours that were alone
+
+	rests   uint64 // how often the reading has rested
+	guarded bool   // the timer runs
+	guard   *time.Timer
+
+	// A caller reads through a coroutine, so that he can leave it to
+	// somebody else at any point, even within a message.
+	steps func() (step, bool)
+	stop  func()
+	yield func(step) bool // within the coroutine
+}
+
+// step is why the coroutine has stopped.
+type step int
+
+const (
+	stepMessage     step = iota // a message was dealt with
+	stepInterrupted             // interrupt was called
+)
+
+// What readMessage returns when it was not the connection that ended.
+var (
+	// errNotReader: another goroutine reads now.
+	errNotReader = errors.New("another goroutine reads")
+	// errResting: nobody reads now.
+	errResting = errors.New("nobody reads")
+)
+
+// reader is the connection as the Decoder reads it.
+type reader Broker
+
+func (r *reader) Read(p []byte) (int, error) {
+	for {
+		n, err := r.conn.Read(p)
+		if n > 0 {
+			r.received.Store(int64(time.Since(start)))
+			return n, nil
+		}
+		if r.stream == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
+			return n, err
+		}
+		// An interrupt: it may be stale. Nothing was lost by it.
+		r.conn.SetReadDeadline(time.Time{})
+		if r.role.yield != nil {
+			r.role.yield(stepInterrupted)
+		}
+	}
+}
+
+// interrupt makes a caller who reads look at his context.
+func (b *Broker) interrupt() { b.conn.SetReadDeadline(time.Unix(1, 0)) }
+
+// readLoop reads messages, until the connection has ended or this goroutine is
+// not the one that reads any more.
+func (b *Broker) readLoop() {
+	if r := &b.role; r.steps != nil { // it rests between two messages
+		r.stop()
+		r.steps, r.stop = nil, nil
+	}
+	err := b.readMessage()
+	for err == nil {
+		err = b.readMessage()
+	}
+	switch err {
+	case errResting:
+	case errNotReader:
+		defer b.wg.Done()
+		b.mu.Lock()
+		b.runTurns()
+		b.mu.Unlock()
+	default:
+		b.finishReading(err)
+	}
+}
+
+// finishReading ends the connection, and waits for everything that belongs to
+// it.
+func (b *Broker) finishReading(err error) {
+	var protocol *banana.ProtocolError
+	if errors.As(err, &protocol) {
+		b.tell(protocol.Reason)
+	}
+	b.end(b.readError(err))
+	b.dec.Release()
+	b.wg.Wait()
+	close(b.done)
+}
+
+// rest begins a pause of the reading. mu is held.
+func (b *Broker) rest() {
+	r := &b.role
+	r.rests++
+	if !r.guarded {
+		b.guardRest()
+	}
+}
+
+func (b *Broker) guardRest() {
+	r := &b.role
+	r.guarded = true
+	number := r.rests
+	r.guard = time.AfterFunc(guardTime, func() { b.endRest(number) })
+}
+
+// endRest lets another goroutine read when the pause with that number lasts.
+func (b *Broker) endRest(number uint64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	r := &b.role
+	resting := r.here != nil || r.vacant
+	switch {
+	case b.err != nil, !resting && r.rests == number:
+		r.guarded = false // the next pause starts the timer again
+	case r.rests != number:
+		b.guardRest()
+	case r.vacant:
+		r.guarded = false
+		r.vacant = false
+		r.serial = 0
+		go b.readLoop()
+	default:
+		r.guarded = false
+		b.readElsewhere()
+	}
+}
+
+// readElsewhere starts another reader, in place of one that runs a method. mu
+// is held.
+func (b *Broker) readElsewhere() {
+	b.role.here = nil
+	b.wg.Add(1) // for the goroutine that was the reader
+	go b.readLoop()
+}
+
+// takeTurn gives a call the turn, for the reader to run it, when it is alone
+// and answers can be written without waiting.
+func (b *Broker) takeTurn(in *inbound) bool {
+	if b.stream == nil || in.method.concurrent || b.role.yield != nil || b.dec.Buffered() > 0 {
+		return false
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	t := &b.turns
+	if b.err != nil || t.taken || t.head < len(t.queue) {
+		return false
+	}
+	t.taken = true
+	t.active++
+	t.charge += in.charge
+	t.number++
+	t.method = in.method.name
+	in.turn = true
+	b.role.here = in
+	b.rest()
+	return true
+}
+
+// runHere runs a call on the reader.
+func (b *Broker) runHere(in *inbound) error {
+	b.run(in)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.role.here != in {
+		b.ran(in)
+		return errNotReader // what is left to be done is done there
+	}
+	b.role.here = nil
+	b.ran(in)
+	b.writeHere()
+	b.signalQuiet()
+	return nil
+}
+
+// mayRest reports whether the reading can be left to the next caller. mu is
+// held by whoever reads.
+func (b *Broker) mayRest() bool {
+	return b.stream != nil && b.err == nil && !b.closing && b.role.serial >= serialCalls &&
+		len(b.calls.waiting) == 0 && b.turns.active == 0 && b.dec.Buffered() == 0
+}
+
+// takeReading makes the caller the one who reads, if nobody does.
+func (b *Broker) takeReading() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.role.vacant || b.err != nil {
+		return false
+	}
+	b.role.vacant = false
+	return true
+}
+
+// readSteps is the coroutine through which callers read. It returns when the
+// connection has ended.
+func (b *Broker) readSteps(yield func(step) bool) {
+	b.role.yield = yield
+	for {
+		if err := b.readMessage(); err != nil {
+			b.role.yield = nil
+			go b.finishReading(err)
+			return
+		}
+		if !yield(stepMessage) {
+			b.role.yield = nil
+			return
+		}
+	}
+}
+
+// readFor reads, on behalf of a caller, until his answer is there or his
+// context has ended.
+func (b *Broker) readFor(ctx context.Context, p *Pending) {
+	r := &b.role
+	if r.steps == nil {
+		r.steps, r.stop = iter.Pull(iter.Seq[step](b.readSteps))
+	}
+	if ctx.Done() != nil {
+		stop := context.AfterFunc(ctx, b.interrupt)
+		defer stop()
+	}
+	for {
+		s, alive := r.steps()
+		switch {
+		case !alive:
+			return
+		case s == stepInterrupted:
+			if ctx.Err() != nil {
+				go b.readOn()
+				return
+			}
+		default:
+			select {
+			case <-p.done:
+				b.leaveReading()
+				return
+			default:
+			}
+		}
+	}
+}
+
+// leaveReading ends a caller's reading between two messages.
+func (b *Broker) leaveReading() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.mayRest() {
+		b.role.vacant = true
+		b.rest()
+		return
+	}
+	go b.readLoop()
+}
+
+// readOn takes over from a caller who may have been within a message.
+func (b *Broker) readOn() {
+	for {
+		s, alive := b.role.steps()
+		switch {
+		case !alive:
+			return
+		case s == stepMessage:
+			b.readLoop()
+			return
+		}
+	}
+}
