@@ -1,0 +1,125 @@
+package tub
+
+import (
+	"context"
+	"errors"
+	"reflect"
+	"runtime"
+
+	"github.com/foolscap-go/foolscap/protocol/banana"
+	"github.com/foolscap-go/foolscap/protocol/broker"
+)
+
+// Keywords are arguments by name, as the last argument of a call.
+type Keywords map[string]any
+
+// argsOf sorts positional and keyword arguments.
+func argsOf(args []any) Args {
+	n := len(args)
+	if n == 0 {
+		return Args{}
+	}
+	switch last := args[n-1].(type) {
+	case Keywords:
+		return Args{Positional: args[:n-1], Keyword: last}
+	case Args:
+		if n == 1 {
+			return last
+		}
+	}
+	return Args{Positional: args}
+}
+
+// Call calls a method of a remote object and waits for its result. Arguments
+// are positional; [Keywords] as the last one gives some by name, and an [Args]
+// as the only one gives all. T is the type of the result: the value is decoded
+// directly into it, and one that does not fit is an error; use any to take
+// whatever comes, and [None] for methods that return nothing.
+//
+// When ctx ends, Call returns at once, with an error that says whether the
+// call may have run. Every error is a *[CallError], or a *[DialError] of a
+// reference that could not be resolved.
+func Call[T any](ctx context.Context, r *Ref, method string, args ...any) (T, error) {
+	var zero T
+	codec, err := banana.CodecOf(reflect.TypeFor[T]())
+	if err != nil {
+		return zero, r.notSent(method, err)
+	}
+	remote, err := r.resolve(ctx)
+	if err != nil {
+		return zero, r.unresolved(method, err)
+	}
+	// The reader may still write to result when the call is cancelled, so it
+	// is looked at only when it is known to be complete.
+	result := new(T)
+	err = remote.Call(ctx, method, argsOf(args), result, codec)
+	runtime.KeepAlive(r)
+	if err != nil {
+		return zero, err
+	}
+	return *result, nil
+}
+
+// A Pending is a call that was started and not waited for.
+type Pending[T any] struct {
+	p      *broker.Pending
+	result *T
+}
+
+// Start is Call without waiting for the result. The arguments may be changed
+// once it has returned. Calls that one goroutine starts on references of one
+// connection are sent, and start to run, in that order.
+func Start[T any](ctx context.Context, r *Ref, method string, args ...any) (*Pending[T], error) {
+	codec, err := banana.CodecOf(reflect.TypeFor[T]())
+	if err != nil {
+		return nil, r.notSent(method, err)
+	}
+	remote, err := r.resolve(ctx)
+	if err != nil {
+		return nil, r.unresolved(method, err)
+	}
+	result := new(T)
+	p, err := remote.Start(ctx, method, argsOf(args), result, codec)
+	runtime.KeepAlive(r)
+	if err != nil {
+		return nil, err
+	}
+	return &Pending[T]{p: p, result: result}, nil
+}
+
+// Wait waits for the result of a call. It is to be called once; when ctx ends,
+// the call is given up.
+func (p *Pending[T]) Wait(ctx context.Context) (T, error) {
+	var zero T
+	if err := p.p.Wait(ctx); err != nil {
+		return zero, err
+	}
+	return *p.result, nil
+}
+
+// Send calls a method without asking for an answer: what becomes of it stays
+// unknown. It waits, under ctx, when much is waiting to be sent already.
+func Send(ctx context.Context, r *Ref, method string, args ...any) error {
+	remote, err := r.resolve(ctx)
+	if err != nil {
+		return r.unresolved(method, err)
+	}
+	err = remote.Send(ctx, method, argsOf(args))
+	runtime.KeepAlive(r)
+	return err
+}
+
+// notSent is the error of a call that could not be made.
+func (r *Ref) notSent(method string, err error) error {
+	return &CallError{Peer: r.Peer(), Method: method, Sent: NotSent, Err: err}
+}
+
+// unresolved is the error of a call whose reference could not be resolved: the
+// call itself was not sent in any case.
+func (r *Ref) unresolved(method string, err error) error {
+	var dial *DialError
+	if errors.As(err, &dial) {
+		return err
+	}
+	return r.notSent(method, err)
+}

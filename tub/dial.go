@@ -1,0 +1,391 @@
+package tub
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/foolscap-go/foolscap/handlers"
+	"github.com/foolscap-go/foolscap/protocol/broker"
+	"github.com/foolscap-go/foolscap/protocol/furl"
+	"github.com/foolscap-go/foolscap/protocol/negotiate"
+)
+
+// All dialling goes through Tub.connect and attempt.try: whatever decides
+// which hints may be dialled, and when, belongs here.
+
+const (
+	// duplicateWait is how long an attempt waits for the connection in whose
+	// favour the peer has refused ours.
+	duplicateWait = 30 * time.Second
+	// slotTime is how long one hint may keep others from saying hello.
+	slotTime = 5 * time.Second
+)
+
+// connect returns the connection to a Tub: one that is there, whoever has
+// opened it, or a new one by one of the hints. All who ask for the same Tub
+// at the same time share one attempt.
+func (t *Tub) connect(ctx context.Context, peer furl.TubID, hints []furl.Hint) (*broker.Broker, error) {
+	if peer == t.TubID() {
+		b, err := t.loopback()
+		if err != nil {
+			return nil, &DialError{Peer: peer, Err: err}
+		}
+		return b, nil
+	}
+	if c := t.current(peer); c != nil {
+		return c.b, nil
+	}
+	if ctx.Err() != nil {
+		return nil, &DialError{Peer: peer, Err: ctxError(ctx)}
+	}
+	a, err := t.join(peer, hints)
+	if err != nil {
+		return nil, &DialError{Peer: peer, Err: err}
+	}
+	defer a.leave()
+	select {
+	case <-a.done:
+		if a.err != nil {
+			return nil, a.err
+		}
+		return a.conn.b, nil
+	case <-ctx.Done():
+		return nil, &DialError{Peer: peer, Err: ctxError(ctx), Hints: a.snapshot()}
+	}
+}
+
+// ctxError is why ctx has ended, so that errors.Is finds both the context's
+// own error and its cause.
+func ctxError(ctx context.Context) error {
+	err, cause := ctx.Err(), context.Cause(ctx)
+	if cause == err {
+		return err
+	}
+	return fmt.Errorf("%w: %w", err, cause)
+}
+
+// current returns the live connection to a Tub, if there is one.
+func (t *Tub) current(peer furl.TubID) *connection {
+	link := t.local.Ledger().Current(peer)
+	if link == nil {
+		return nil
+	}
+	c, _ := link.Connection().(*connection)
+	if c == nil {
+		return nil
+	}
+	if c.b.Err() != nil {
+		link.Release() // or it stands in the way of the next one until it is noticed
+		return nil
+	}
+	return c
+}
+
+// attempt is the making of one connection: all hints at once, the first that
+// is through with negotiation wins. A connection that the peer opens meanwhile
+// is as good.
+type attempt struct {
+	t      *Tub
+	peer   furl.TubID
+	ctx    context.Context
+	cancel context.CancelFunc
+	slot   chan struct{} // who holds it may say hello
+	done   chan struct{}
+	conn   *connection // once done
+	err    error       // once done
+
+	mu        sync.Mutex
+	waiting   int // who waits for it
+	running   int // hints in progress
+	ended     bool
+	duplicate error
+	hints     []*HintStatus
+}
+
+// join returns the attempt to reach a Tub that is going on, or begins one, and
+// adds hints that it does not try yet.
+func (t *Tub) join(peer furl.TubID, hints []furl.Hint) (*attempt, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return nil, ErrTubClosed
+	}
+	if a := t.attempts[peer]; a != nil && a.enter(hints) {
+		return a, nil
+	}
+	a := &attempt{t: t, peer: peer, slot: make(chan struct{}, 1), done: make(chan struct{})}
+	a.ctx, a.cancel = context.WithCancel(t.ctx)
+	t.attempts[peer] = a
+	t.wg.Go(a.await)
+	a.enter(hints)
+	return a, nil
+}
+
+// enter counts somebody who waits, and starts new hints. It fails when the
+// attempt has ended. t.mu is held.
+func (a *attempt) enter(hints []furl.Hint) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.ended {
+		return false
+	}
+	a.waiting++
+next:
+	for _, h := range hints {
+		for _, s := range a.hints {
+			if s.Hint == h {
+				continue next
+			}
+		}
+		s := &HintStatus{Hint: h, Phase: handlers.PhaseParse, Started: now()}
+		a.hints = append(a.hints, s)
+		a.running++
+		a.t.wg.Go(func() { a.try(s) })
+	}
+	if a.running == 0 {
+		a.t.wg.Go(a.exhausted)
+	}
+	return true
+}
+
+// leave ends the attempt when nobody waits for it any more.
+func (a *attempt) leave() {
+	a.mu.Lock()
+	if a.waiting--; a.waiting > 0 {
+		a.mu.Unlock()
+		return
+	}
+	a.finishAndUnlock(nil, context.Canceled)
+}
+
+// await ends the attempt with the connection, by whatever way it comes about.
+func (a *attempt) await() {
+	for {
+		link, err := a.t.local.Ledger().Wait(a.ctx, a.peer)
+		if err != nil {
+			a.finish(nil, err)
+			return
+		}
+		if c, _ := link.Connection().(*connection); c != nil && c.b.Err() == nil {
+			a.finish(c, nil)
+			return
+		}
+		link.Release() // it has ended already
+	}
+}
+
+// finish ends the attempt.
+func (a *attempt) finish(c *connection, err error) {
+	a.mu.Lock()
+	a.finishAndUnlock(c, err)
+}
+
+// finishAndUnlock is finish for those who hold mu: what has made them end the
+// attempt is not to change before it has ended.
+func (a *attempt) finishAndUnlock(c *connection, err error) {
+	if a.ended {
+		a.mu.Unlock()
+		return
+	}
+	a.ended = true
+	a.conn = c
+	hints := a.copyHints()
+	if c == nil {
+		if a.t.ctx.Err() != nil {
+			err = ErrTubClosed
+		}
+		a.err = &DialError{Peer: a.peer, Err: err, Hints: slices.Clone(hints)}
+	}
+	err = a.err
+	a.mu.Unlock()
+	a.t.infos.attempted(a.peer, hints, err)
+	a.t.mu.Lock()
+	if a.t.attempts[a.peer] == a {
+		delete(a.t.attempts, a.peer)
+	}
+	a.t.mu.Unlock()
+	close(a.done)
+	a.cancel()
+}
+
+// exhausted ends the attempt when no hint is in progress any more. But when
+// the peer believes in another connection, that one may be about to be made,
+// by the peer: it has some time for that.
+func (a *attempt) exhausted() {
+	a.mu.Lock()
+	waited := a.duplicate != nil
+	a.mu.Unlock()
+	if waited {
+		timer := time.NewTimer(duplicateWait)
+		defer timer.Stop()
+		select {
+		case <-a.ctx.Done():
+			return
+		case <-timer.C:
+		}
+	}
+	a.mu.Lock()
+	if a.running > 0 || a.duplicate != nil && !waited {
+		a.mu.Unlock() // somebody came with new hints: the last of those comes here again
+		return
+	}
+	a.finishAndUnlock(nil, a.duplicate)
+}
+
+func (a *attempt) copyHints() []HintStatus {
+	all := make([]HintStatus, len(a.hints))
+	for i, s := range a.hints {
+		all[i] = *s
+	}
+	return all
+}
+
+func (a *attempt) snapshot() []HintStatus {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.copyHints()
+}
+
+// try goes with one hint as far as it gets.
+func (a *attempt) try(s *HintStatus) {
+	err := a.dial(s)
+	a.mu.Lock()
+	if err != nil {
+		s.Elapsed, s.Err = time.Since(s.Started), err
+	}
+	a.running--
+	if errors.Is(err, negotiate.ErrDuplicate) || errors.Is(err, ErrReplaced) {
+		a.duplicate = err
+	}
+	last := a.running == 0 && err != nil
+	a.mu.Unlock()
+	if err != nil {
+		a.t.log.Debug("a hint has failed", "error", err)
+	}
+	if last {
+		a.exhausted()
+	}
+}
+
+func (a *attempt) dial(s *HintStatus) (err error) {
+	t := a.t
+	if t.opts.Observer != nil {
+		defer func() {
+			t.observe(Event{Kind: EventDial, Peer: a.peer, Hint: s.Hint, Phase: string(a.phase(s)), Elapsed: time.Since(s.Started), Err: err})
+		}()
+	}
+	h := t.handler(s.Hint.Type())
+	if h == nil {
+		return &handlers.Error{Hint: s.Hint, Phase: handlers.PhaseParse, Err: handlers.ErrNoHandler}
+	}
+	a.update(s, func() { s.Handler = h.Description() })
+	stream, err := handlers.Dial(a.ctx, h, handlers.DialRequest{
+		Hint:      s.Hint,
+		Target:    a.peer,
+		Identity:  t.id.cert(),
+		Isolation: string(a.peer),
+		Progress:  func(p handlers.Status) { a.update(s, func() { s.Phase = p.Phase; s.Text = p.Text }) },
+	})
+	if err != nil {
+		return err
+	}
+	a.update(s, func() { s.Phase = handlers.PhaseNegotiate; s.Text = ""; s.Dialled = time.Since(s.Started) })
+	began := now()
+	slot := &helloSlot{a: a}
+	conn, instant := instantly(stream.Conn)
+	r, err := negotiate.Client(a.ctx, conn, negotiate.ClientConfig{
+		Local:     t.local,
+		Target:    a.peer,
+		Host:      stream.Host,
+		Peer:      stream.Peer,
+		HelloSlot: slot.acquire,
+		Progress:  func(p negotiate.Phase) { a.update(s, func() { s.Text = p.String() }) },
+		Timeouts:  t.opts.NegotiationTimeouts,
+	})
+	t.observeNegotiation(false, a.peer, began, err)
+	if err == nil {
+		var c *connection
+		if c, err = t.adopt(r, instant, false, nil); err == nil {
+			err = a.attach(c, s, r)
+		}
+	}
+	slot.release()
+	if err != nil {
+		if errors.Is(err, negotiate.ErrWrongTub) {
+			err = fmt.Errorf("%w: %w", handlers.ErrWrongTub, err)
+		}
+		return &handlers.Error{Hint: s.Hint, Handler: h.Description(), Phase: handlers.PhaseNegotiate, Elapsed: time.Since(s.Started), Err: err}
+	}
+	return nil
+}
+
+// attach makes c the connection to the peer. Who learns of it in whatever way
+// finds that s has won.
+func (a *attempt) attach(c *connection, s *HintStatus, r *negotiate.Result) error {
+	established := now()
+	a.mu.Lock()
+	err := c.link.Attach(c)
+	if err == nil {
+		s.Won, s.Elapsed, s.Timings = true, established.Sub(s.Started), r.Timings
+		a.t.infos.connected(a.peer, s.Hint, established)
+	}
+	a.mu.Unlock()
+	if err != nil {
+		return c.notAttached()
+	}
+	a.t.wg.Add(1) // not from zero: who dials is in there
+	c.b.OnDisconnect(func(reason error) {
+		defer a.t.wg.Done()
+		a.t.infos.lost(a.peer, established, reason)
+	})
+	return nil
+}
+
+func (a *attempt) update(s *HintStatus, f func()) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	f()
+}
+
+func (a *attempt) phase(s *HintStatus) handlers.Phase {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return s.Phase
+}
+
+// helloSlot is one hint's claim on the attempt's slot: of several hints that
+// lead to the Tub one at a time says hello, so that the peer sees no duplicate.
+type helloSlot struct {
+	a     *attempt
+	mu    sync.Mutex
+	held  bool
+	timer *time.Timer
+}
+
+func (s *helloSlot) acquire(ctx context.Context) error {
+	select {
+	case s.a.slot <- struct{}{}:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.held = true
+	s.timer = time.AfterFunc(slotTime, s.release)
+	return nil
+}
+
+// release lets the next hint go on: this one has failed, or takes too long.
+func (s *helloSlot) release() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.held {
+		s.held = false
+		s.timer.Stop()
+		<-s.a.slot
+	}
+}

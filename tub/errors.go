@@ -1,0 +1,85 @@
+package tub
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/foolscap-go/foolscap/protocol/broker"
+	"github.com/foolscap-go/foolscap/protocol/furl"
+)
+
+type (
+	// A CallError is the error of every remote call that fails.
+	CallError = broker.CallError
+	// A Failure is what a remote method failed with.
+	Failure = broker.Failure
+	// A TypedError chooses what remote callers see of an error.
+	TypedError = broker.TypedError
+	// Sent says what became of a call that failed.
+	Sent = broker.Sent
+)
+
+// What became of a call that failed.
+const (
+	NotSent    = broker.NotSent
+	MayHaveRun = broker.MayHaveRun
+	Answered   = broker.Answered
+)
+
+// Errors of calls and connections, for errors.Is.
+var (
+	ErrDeadReference   = broker.ErrDeadReference
+	ErrClosedReference = broker.ErrClosedReference
+	ErrClosed          = broker.ErrClosed
+	ErrLost            = broker.ErrLost
+	ErrSilent          = broker.ErrSilent
+	ErrReplaced        = broker.ErrReplaced
+	ErrOverflow        = broker.ErrOverflow
+	ErrBusy            = broker.ErrBusy
+	ErrShutdown        = broker.ErrShutdown
+	ErrForeign         = broker.ErrForeign
+	ErrIntroduction    = broker.ErrIntroduction
+	ErrUnknownName     = broker.ErrUnknownName
+)
+
+// A DialError says why no connection to a Tub could be made, with the fate of
+// every hint. errors.Is and errors.As look into all of them.
+type DialError struct {
+	Peer furl.TubID
+	// Err is what ended the attempt: nil if all hints have failed, otherwise
+	// the error of the context, ErrTubClosed, or negotiate.ErrDuplicate.
+	Err   error
+	Hints []HintStatus
+}
+
+func (e *DialError) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "cannot connect to Tub %s", e.Peer.Short())
+	if e.Err != nil {
+		fmt.Fprintf(&b, ": %v", e.Err)
+	}
+	if len(e.Hints) == 0 && e.Err == nil {
+		b.WriteString(": its FURL has no hints, and it has not connected to us")
+	}
+	for _, h := range e.Hints {
+		if h.Err != nil {
+			fmt.Fprintf(&b, "; %v", h.Err)
+		} else {
+			fmt.Fprintf(&b, "; %s: still in phase %s", h.Hint, h.Phase)
+		}
+	}
+	return b.String()
+}
+
+func (e *DialError) Unwrap() []error {
+	var all []error
+	if e.Err != nil {
+		all = append(all, e.Err)
+	}
+	for _, h := range e.Hints {
+		if h.Err != nil {
+			all = append(all, h.Err)
+		}
+	}
+	return all
+}

@@ -1,0 +1,152 @@
+package tub
+
+import (
+	"container/list"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/foolscap-go/foolscap/handlers"
+	"github.com/foolscap-go/foolscap/protocol/furl"
+	"github.com/foolscap-go/foolscap/protocol/negotiate"
+)
+
+// HintStatus is how far one hint has come, or what became of it.
+type HintStatus struct {
+	Hint furl.Hint
+	// Handler describes what has dialled it; "" if there is no handler.
+	Handler string
+	// Phase is the last phase that was reached, Text what it waited for.
+	Phase handlers.Phase
+	Text  string
+	// Started is when the dial began, Dialled how long it took to a stream,
+	// Elapsed the whole time to the end of negotiation or to the failure.
+	Started time.Time
+	Dialled time.Duration
+	Elapsed time.Duration
+	// Timings are those of the phases of negotiation, once it was through.
+	Timings negotiate.Timings
+	// Won says that the connection was made by this hint.
+	Won bool
+	// Err is why the hint failed, a *handlers.Error; nil if it won, or was
+	// given up because another one did.
+	Err error
+}
+
+// ConnInfo is what is known of the way to a Tub: a snapshot that does not
+// change any more.
+type ConnInfo struct {
+	Peer furl.TubID
+	// Connected says that there is a connection now; Inbound that the peer
+	// has opened it, Master that the decision in negotiation was ours.
+	Connected bool
+	Inbound   bool
+	Master    bool
+	// Winner is the hint that the connection was made by, if we made it.
+	Winner furl.Hint
+	// Established and Lost are when the last connection that we made came
+	// and went; zero if it has not. Reason is why it went.
+	Established time.Time
+	Lost        time.Time
+	Reason      error
+	// Hints are those of our last attempt.
+	Hints []HintStatus
+	// Err is why that attempt has failed, if it has.
+	Err error
+}
+
+// maxInfos is the number of Tubs that a Tub remembers its attempts for.
+const maxInfos = 256
+
+// infoTable remembers what became of attempts. It knows only Tubs that we
+// have dialled.
+type infoTable struct {
+	mu     sync.Mutex
+	byPeer map[furl.TubID]*list.Element
+	recent *list.List // of *ConnInfo, the last used in front
+}
+
+func (n *infoTable) init() {
+	n.byPeer = make(map[furl.TubID]*list.Element)
+	n.recent = list.New()
+}
+
+func (n *infoTable) change(peer furl.TubID, f func(*ConnInfo)) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	e := n.byPeer[peer]
+	if e == nil {
+		e = n.recent.PushFront(&ConnInfo{Peer: peer})
+		n.byPeer[peer] = e
+		if n.recent.Len() > maxInfos {
+			last := n.recent.Back()
+			delete(n.byPeer, n.recent.Remove(last).(*ConnInfo).Peer)
+		}
+	}
+	n.recent.MoveToFront(e)
+	f(e.Value.(*ConnInfo))
+}
+
+func (n *infoTable) attempted(peer furl.TubID, hints []HintStatus, err error) {
+	n.change(peer, func(i *ConnInfo) { i.Hints, i.Err = hints, err })
+}
+
+func (n *infoTable) connected(peer furl.TubID, winner furl.Hint, established time.Time) {
+	n.change(peer, func(i *ConnInfo) {
+		i.Winner, i.Established = winner, established
+		i.Lost, i.Reason = time.Time{}, nil
+	})
+}
+
+// lost records the end of the connection that was established then, unless
+// there has been another one since.
+func (n *infoTable) lost(peer furl.TubID, established time.Time, reason error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	e := n.byPeer[peer]
+	if e == nil {
+		return // forgotten
+	}
+	if i := e.Value.(*ConnInfo); i.Established.Equal(established) {
+		i.Lost, i.Reason = now(), reason
+	}
+}
+
+// Info returns what is known of the way to a Tub: the connection, and the fate
+// of every hint of the last attempt, one in progress included. ok is false for
+// a Tub that was never dialled and is not connected.
+func (t *Tub) Info(peer furl.TubID) (info ConnInfo, ok bool) {
+	n := &t.infos
+	n.mu.Lock()
+	if e := n.byPeer[peer]; e != nil {
+		info, ok = *e.Value.(*ConnInfo), true
+	}
+	n.mu.Unlock()
+	info.Peer = peer
+	info.Hints = slices.Clone(info.Hints)
+	t.mu.Lock()
+	a := t.attempts[peer]
+	t.mu.Unlock()
+	if a != nil {
+		info.Hints, info.Err, ok = a.snapshot(), nil, true
+	}
+	if c := t.current(peer); c != nil {
+		info.Connected, info.Inbound, info.Master, ok = true, c.b.Inbound(), c.master, true
+		if info.Inbound {
+			info.Winner = ""
+		}
+	}
+	return info, ok
+}
+
+// Peers returns the Tubs that are connected now.
+func (t *Tub) Peers() []furl.TubID {
+	var all []furl.TubID
+	for _, b := range t.brokers(nil) {
+		if b.Err() == nil && !slices.Contains(all, b.Peer()) {
+			all = append(all, b.Peer())
+		}
+	}
+	slices.Sort(all)
+	return all
+}

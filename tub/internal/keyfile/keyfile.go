@@ -1,0 +1,139 @@
+// Package keyfile keeps secrets in files: keys and FURLs. Files are written
+// whole or not at all, for their owner only, and never over something that
+// could not be read.
+package keyfile
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+)
+
+// ErrUnsafe is wrapped by the errors of files that others could have changed.
+var ErrUnsafe = errors.New("other users can write the file")
+
+var errNotOurs = errors.New("it belongs to somebody else")
+
+// MaxSize is the longest file that Read reads, in bytes.
+const MaxSize = 1 << 20
+
+// Read returns the content of a file. One that others can write is refused:
+// who knows whose secret that is. One that others can read, as Python programs
+// write them, is made private if it is ours, with a warning; logger may be nil.
+func Read(path string, logger *slog.Logger) ([]byte, error) {
+	// To open a pipe would wait for somebody who writes.
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s: not a regular file", path)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if info, err = f.Stat(); err != nil { // what was opened
+		return nil, err
+	}
+	mode := info.Mode().Perm()
+	if posix && mode&0o022 != 0 {
+		return nil, fmt.Errorf("%s: %w (mode %04o); check its content, then chmod 600 it", path, ErrUnsafe, mode)
+	}
+	if posix && mode&0o077 != 0 {
+		err := errNotOurs
+		if ours(info) { // root could change those of others, too
+			err = f.Chmod(mode &^ 0o077)
+		}
+		if logger != nil {
+			if err == nil {
+				logger.Warn("others could read a file of secrets; it is private now", "path", path, "mode", fmt.Sprintf("%04o", mode))
+			} else {
+				logger.Warn("others can read a file of secrets", "path", path, "mode", fmt.Sprintf("%04o", mode), "error", err)
+			}
+		}
+	}
+	text, err := io.ReadAll(io.LimitReader(f, MaxSize+1))
+	switch {
+	case err != nil:
+		return nil, err
+	case len(text) > MaxSize:
+		return nil, fmt.Errorf("%s: more than %d bytes are too many for a file of secrets", path, MaxSize)
+	}
+	return text, nil
+}
+
+// Create writes a new file with mode 0600. It fails with an error that wraps
+// fs.ErrExist if there is one already.
+func Create(path string, text []byte) error {
+	temp, err := write(path, text)
+	if err != nil {
+		return err
+	}
+	defer os.Remove(temp)
+	// A link fails where a file exists, a rename would replace it.
+	if err := os.Link(temp, path); err != nil {
+		if errors.Is(err, fs.ErrExist) {
+			return err
+		}
+		return createWithoutLinks(path, text, err)
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+// createWithoutLinks is Create for file systems that have no hard links.
+func createWithoutLinks(path string, text []byte, cause error) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return errors.Join(err, cause)
+	}
+	_, err = f.Write(text)
+	if err == nil {
+		err = f.Sync()
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		os.Remove(path)
+	}
+	return err
+}
+
+// Replace writes a file with mode 0600 in place of what is there.
+func Replace(path string, text []byte) error {
+	temp, err := write(path, text)
+	if err != nil {
+		return err
+	}
+	if err := os.Rename(temp, path); err != nil {
+		os.Remove(temp)
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+// write writes a temporary file beside path.
+func write(path string, text []byte) (temp string, err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*") // mode 0600
+	if err != nil {
+		return "", err
+	}
+	_, err = f.Write(text)
+	if err == nil {
+		err = f.Sync()
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		os.Remove(f.Name())
+		return "", err
+	}
+	return f.Name(), nil
+}

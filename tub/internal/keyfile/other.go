@@ -1,0 +1,11 @@
+//go:build !unix
+
+package keyfile
+
+import "io/fs"
+
+const posix = false
+
+func ours(fs.FileInfo) bool { return true }
+
+func syncDir(string) error { return nil }
