@@ -64,9 +64,10 @@ var rooms = map[string]room{
 	"handlers/*":           {own: []string{"handlers", "protocol/furl"}, outside: []string{xnet, bine, quicGo}},
 	"handlers/handlertest": {own: []string{"handlers", "protocol/furl", "tub"}, outside: []string{testify}},
 
-	"tub":       {own: tubImports},
-	"flog":      {own: append([]string{"tub"}, tubImports...)},
-	"appserver": {own: append([]string{"tub"}, tubImports...)},
+	"tub":                  {own: append([]string{"tub/internal/keyfile"}, tubImports...)},
+	"tub/internal/keyfile": {},
+	"flog":                 {own: append([]string{"tub"}, tubImports...)},
+	"appserver":            {own: append([]string{"tub"}, tubImports...)},
 
 	"examples/*":   {own: []string{"tub", "handlers", "handlers/*"}},
 	"examples/*/*": {own: []string{"tub", "handlers", "handlers/*"}},

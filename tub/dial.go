@@ -214,10 +214,11 @@ func (a *attempt) finishAndUnlock(c *connection, err error) {
 
 // exhausted ends the attempt when no hint is in progress any more. But when
 // the peer believes in another connection, that one may be about to be made,
-// by the peer: it has some time for that.
+// by the peer: it has some time for that. So has one that was decided on: its
+// first call may come here before it is attached.
 func (a *attempt) exhausted() {
 	a.mu.Lock()
-	waited := a.duplicate != nil
+	waited := a.duplicate != nil || a.t.local.Ledger().Current(a.peer) != nil
 	a.mu.Unlock()
 	if waited {
 		timer := time.NewTimer(duplicateWait)
@@ -315,6 +316,10 @@ func (a *attempt) dial(s *HintStatus) (err error) {
 	}
 	slot.release()
 	if err != nil {
+		var failed *negotiate.Error
+		if errors.As(err, &failed) {
+			a.update(s, func() { s.Timings = failed.Timings })
+		}
 		if errors.Is(err, negotiate.ErrWrongTub) {
 			err = fmt.Errorf("%w: %w", handlers.ErrWrongTub, err)
 		}
@@ -323,20 +328,19 @@ func (a *attempt) dial(s *HintStatus) (err error) {
 	return nil
 }
 
-// attach makes c the connection to the peer. Who learns of it in whatever way
-// finds that s has won.
+// attach makes c the connection to the peer, and ends the attempt, even if c
+// is lost again in the next moment. Who learns of c in whatever way finds that
+// s has won.
 func (a *attempt) attach(c *connection, s *HintStatus, r *negotiate.Result) error {
 	established := now()
 	a.mu.Lock()
-	err := c.link.Attach(c)
-	if err == nil {
-		s.Won, s.Elapsed, s.Timings = true, established.Sub(s.Started), r.Timings
-		a.t.infos.connected(a.peer, s.Hint, established)
-	}
-	a.mu.Unlock()
-	if err != nil {
+	if c.link.Attach(c) != nil {
+		a.mu.Unlock()
 		return c.notAttached()
 	}
+	s.Won, s.Elapsed, s.Timings = true, established.Sub(s.Started), r.Timings
+	a.t.infos.connected(a.peer, s.Hint, established)
+	a.finishAndUnlock(c, nil)
 	a.t.wg.Add(1) // not from zero: who dials is in there
 	c.b.OnDisconnect(func(reason error) {
 		defer a.t.wg.Done()

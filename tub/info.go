@@ -24,7 +24,7 @@ type HintStatus struct {
 	Started time.Time
 	Dialled time.Duration
 	Elapsed time.Duration
-	// Timings are those of the phases of negotiation, once it was through.
+	// Timings are those of the phases of negotiation, as far as it came.
 	Timings negotiate.Timings
 	// Won says that the connection was made by this hint.
 	Won bool

@@ -14,6 +14,13 @@ import (
 	"github.com/foolscap-go/foolscap/tub/internal/keyfile"
 )
 
+// A FURL is the address of an object, and the right to call it; see package
+// furl.
+type FURL = furl.FURL
+
+// ParseFURL reads a FURL. Its errors show nothing of the text.
+func ParseFURL(s string) (FURL, error) { return furl.Parse(s) }
+
 // nameTable knows under which names objects can be looked up.
 type nameTable struct {
 	mu     sync.Mutex

@@ -112,7 +112,7 @@ func TestAFURLFileKeepsTheNameOverRestarts(t *testing.T) {
 	assert.Equal(t, 3, call[int](t, connect(t, client, g), "add", 1, 2))
 
 	t.Run("a Python program's file, that others can read", func(t *testing.T) {
-		path = filepath.Join(t.TempDir(), "python.furl")
+		require.NoError(t, os.Remove(path))
 		require.NoError(t, os.WriteFile(path, []byte("  "+f.Reveal()+"\n\n"), 0o644))
 		require.NoError(t, os.Chmod(path, 0o644))
 		_, h := serve()

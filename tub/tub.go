@@ -383,6 +383,9 @@ func (t *Tub) adopt(r *negotiate.Result, stream *broker.Stream, inbound bool, go
 	})
 	if closed {
 		b.Close(ErrTubClosed)
+	}
+	b.Start() // not before Shutdown can find it
+	if closed {
 		return nil, ErrTubClosed
 	}
 	return c, nil
@@ -420,6 +423,10 @@ func (t *Tub) loopback() (*broker.Broker, error) {
 	if closed {
 		loop.client.Close(ErrTubClosed)
 		loop.server.Close(ErrTubClosed)
+	}
+	loop.client.Start()
+	loop.server.Start()
+	if closed {
 		return nil, ErrTubClosed
 	}
 	return loop.client, nil

@@ -1,6 +1,7 @@
 package banana
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -141,35 +142,30 @@ func sign(neg bool) string {
 
 // compareDecimals orders two Decimals that are not NaN.
 func compareDecimals(a, b decimalParts) int {
-	rank := func(p decimalParts) int {
-		r := 1
-		switch {
-		case p.special != "":
-			r = 2
-		case p.digits == "":
-			return 0
-		}
-		if p.neg {
-			r = -r
-		}
-		return r
+	if c := cmp.Compare(a.rank(), b.rank()); c != 0 || a.digits == "" {
+		return c
 	}
-	if ra, rb := rank(a), rank(b); ra != rb || a.digits == "" {
-		return ra - rb
-	}
-	size := func(p decimalParts) int64 { return int64(len(p.digits)) + p.exp }
-	c := 0
-	switch {
-	case size(a) != size(b):
-		c = 1
-		if size(a) < size(b) {
-			c = -1
-		}
-	default:
+	c := cmp.Compare(int64(len(a.digits))+a.exp, int64(len(b.digits))+b.exp)
+	if c == 0 {
 		c = strings.Compare(a.digits, b.digits)
 	}
 	if a.neg {
 		c = -c
 	}
 	return c
+}
+
+// rank orders infinities, zero and the numbers on both sides of it.
+func (p decimalParts) rank() int {
+	r := 1
+	switch {
+	case p.special != "":
+		r = 2
+	case p.digits == "":
+		return 0
+	}
+	if p.neg {
+		r = -r
+	}
+	return r
 }

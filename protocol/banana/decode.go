@@ -68,8 +68,8 @@ type Decoder struct {
 	limits   Limits
 	tokens   int
 	cost     int64
-	reserved int64  // of the account, for this message
-	taken    int64  // of the account too, but the caller's to release
+	reserved int64 // of the account, for this message
+	taken    int64 // of the account too, but the caller's to release
 	refs     []ref
 	heads    []head // of the values that are being read, by their depth
 
@@ -760,8 +760,11 @@ func (d *Decoder) text(t Taster) (s string, ok bool, err error) {
 	if !utf8.Valid(b) {
 		return "", false, protocolError("a text that is not valid UTF-8")
 	}
-	return unsafe.String(unsafe.SliceData(b), len(b)), ok, nil
+	return ownString(b), ok, nil
 }
+
+// ownString makes a string of bytes that nobody else has, without a copy.
+func ownString(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
 // boolean reads the rest of a boolean sequence.
 func (d *Decoder) boolean(t Taster) (v, ok bool, err error) {

@@ -5,7 +5,8 @@ import (
 	"strconv"
 )
 
-// Value reads one value into the generic types.
+// Value reads one value into the generic types. Between messages it reads one
+// that stands alone, as Foolscap writes them to files.
 func (d *Decoder) Value(t Taster) (any, error) {
 	h, err := d.head(t)
 	if err != nil {
@@ -126,7 +127,7 @@ func (d *Decoder) decimal(t Taster) (Decimal, error) {
 	if err != nil {
 		return "", err
 	}
-	if v := Decimal(b); ok && v.Valid() {
+	if v := Decimal(ownString(b)); ok && v.Valid() {
 		return v, nil
 	}
 	return "", protocolError("a decimal that is no number")
@@ -194,6 +195,9 @@ func (d *Decoder) anyItems(t Taster, items *[]any) error {
 		// Growing doubles: twice the room of an interface.
 		if err := d.charge(32); err != nil {
 			return err
+		}
+		if i == 0 {
+			*items = make([]any, 0, 4)
 		}
 		*items = append(*items, v)
 		if wait != nil {
@@ -276,6 +280,13 @@ func (d *Decoder) anyEntries(t Taster, m *Dict) error {
 		if err != nil {
 			return At(err, "key")
 		}
+		canonical, err := hashKey(k, d)
+		if err != nil {
+			return At(unhashable(err), "key")
+		}
+		if _, had := m.index[canonical]; had {
+			return protocolError("a dict with the same key twice")
+		}
 		vh, err := d.head(t)
 		if err != nil {
 			return At(err, "["+keyText(k)+"]")
@@ -287,14 +298,7 @@ func (d *Decoder) anyEntries(t Taster, m *Dict) error {
 		if err != nil {
 			return At(err, "["+keyText(k)+"]")
 		}
-		had := m.Len()
-		i, err := m.set(k, v, d)
-		if err != nil {
-			return At(unhashable(err), "key")
-		}
-		if m.Len() == had {
-			return protocolError("a dict with the same key twice")
-		}
+		i := m.put(canonical, k, v)
 		if wait != nil {
 			wait.fixes = append(wait.fixes, func(v any) { m.vals[i] = v })
 		}

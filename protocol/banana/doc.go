@@ -6,7 +6,8 @@
 // and a [Numberer] gives messages their OPEN numbers in the order in which
 // they go out. What a call or an answer is, and what references to objects
 // mean, is the broker's business; banana hands it the values that implement
-// [External] and the sequences that it does not know itself.
+// [External] and the sequences that it does not know itself. [Scan] is for
+// people who want to see a stream token by token.
 //
 // # Values
 //
@@ -30,18 +31,22 @@
 // A struct stands for a dict with text keys, one for each exported field. The
 // key is the field's name in snake case, or the name in the tag
 // `foolscap:"name"`; `foolscap:"-"` leaves the field out, and the option
-// "optional" (`foolscap:",optional"`) lets it be absent. A blank field
-// `_ struct{} `+"`foolscap:\",tuple\"`"+` makes the struct a tuple of its fields
-// in their order.
+// "optional" (`foolscap:",optional"`) lets it be absent. A blank field makes
+// the struct a tuple of its fields in their order:
+//
+//	_ struct{} `foolscap:",tuple"`
 //
 // Sharing and cycles survive between values of the generic types (*List,
 // Tuple, *Dict, *Set) and for pointers, maps and slices whose type is
-// recursive or holds interfaces.
+// recursive or holds interfaces. What was sent once for two targets of
+// different types is copied into the form of the second: an any gets a *List
+// even where the first target was a []int. Only a cycle back to a pointer or
+// map that is still being read is that pointer or map in an any too.
 //
 // # Errors
 //
 // A [*Violation] is an objection to one message: the decoder can skip the
 // rest of it ([Decoder.Skip]) and go on. A [*ProtocolError] means that the
-// stream cannot be trusted any more. Everything else that a Decoder returns is
-// an error of its reader.
+// stream cannot be trusted any more, a [*RemoteError] that the peer thinks so.
+// Everything else that a Decoder returns is an error of its reader.
 package banana

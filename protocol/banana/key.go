@@ -39,6 +39,11 @@ type keyBudget int64
 // without a message, in bytes.
 const maxKeySize = 32 << 20
 
+// free is the charger of what cannot be larger than the value it is for.
+type free struct{}
+
+func (free) charge(int64) error { return nil }
+
 var errKeySize = errors.New("the key is too large")
 
 func (b *keyBudget) charge(n int64) error {
@@ -64,19 +69,18 @@ func hashKey(v any, c charger) (any, error) {
 		}
 		return groupKey(w.buf), nil
 	}
-	k, err := scalarKey(v)
-	if err == nil && c != nil {
-		err = c.charge(int64(len(keyBytes(k))))
+	if c == nil {
+		c = free{}
 	}
-	return k, err
+	return scalarKey(v, c)
 }
 
 // plain returns a key in the form that the generic types have for it: the
 // named types and the many kinds of Go are one thing on the wire.
-func plain(v any) any {
-	switch v := v.(type) {
+func plain(k any) any {
+	switch v := k.(type) {
 	case nil, string, []byte, bool, int64, float64, Decimal, Tuple:
-		return v
+		return k
 	case int:
 		return int64(v)
 	case *big.Int:
@@ -86,19 +90,19 @@ func plain(v any) any {
 		case v.IsInt64():
 			return v.Int64()
 		}
-		return v
+		return k
 	case *FrozenSet:
 		if v == nil {
 			return nil
 		}
-		return v
+		return k
 	}
-	rv := reflect.ValueOf(v)
-	if _, ok := v.(External); ok {
+	rv := reflect.ValueOf(k)
+	if _, ok := k.(External); ok {
 		if rv.Kind() == reflect.Pointer && rv.IsNil() {
 			return nil
 		}
-		return v
+		return k
 	}
 	switch rv.Kind() {
 	case reflect.Bool:
@@ -123,39 +127,50 @@ func plain(v any) any {
 			return arrayBytes(rv)
 		}
 	}
-	return v
+	return k
 }
 
 // scalarKey is hashKey for what is neither a tuple nor a frozen set.
-func scalarKey(v any) (any, error) {
-	switch v := v.(type) {
+func scalarKey(k any, c charger) (any, error) {
+	switch v := k.(type) {
 	case nil:
 		return noneKey{}, nil
-	case string:
-		return v, nil
+	case string, int64:
+		return k, nil
 	case []byte:
+		if err := c.charge(int64(len(v))); err != nil {
+			return nil, err
+		}
 		return bytesKey(v), nil
 	case bool:
 		if v {
 			return int64(1), nil
 		}
 		return int64(0), nil
-	case int64:
-		return v, nil
 	case float64:
 		return canonicalFloat(v), nil
 	case *big.Int:
+		if err := c.charge(int64(v.BitLen() / 8)); err != nil {
+			return nil, err
+		}
 		return canonicalBig(v), nil
 	case Decimal:
-		return canonicalDecimal(v)
+		if err := c.charge(int64(len(v))); err != nil {
+			return nil, err
+		}
+		key, err := canonicalDecimal(v)
+		if err == nil { // a short exponent can stand for thousands of digits
+			err = c.charge(int64(len(keyBytes(key))))
+		}
+		return key, err
 	case *List, *Dict, *Set:
 		return nil, fmt.Errorf("%s cannot be a key or a member of a set: it can change", kindName(v))
 	case External:
 		if reflect.TypeOf(v).Comparable() {
-			return v, nil
+			return k, nil
 		}
 	}
-	return nil, fmt.Errorf("%s cannot be a key or a member of a set", kindName(v))
+	return nil, fmt.Errorf("%s cannot be a key or a member of a set", kindName(k))
 }
 
 func canonicalBig(n *big.Int) any {
@@ -209,7 +224,7 @@ func (w *keyWriter) write(v any) error {
 	case *FrozenSet:
 		return w.frozenSet(v)
 	}
-	k, err := scalarKey(v)
+	k, err := scalarKey(v, w.c)
 	if err != nil {
 		return err
 	}

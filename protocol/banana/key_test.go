@@ -349,7 +349,8 @@ func TestWhatCanChangeIsNoKey(t *testing.T) {
 		NewDict(1, 1).Delete(v)
 	}
 	assert.Panics(t, func() { NewDict(NewList(), 1) })
-	assert.Panics(t, func() { NewDict(1) })
+	odd := []any{1}
+	assert.Panics(t, func() { NewDict(odd...) })
 	assert.Panics(t, func() { NewSet(NewList()) })
 	assert.Panics(t, func() { NewFrozenSet(NewList()) })
 }
@@ -513,8 +514,24 @@ func TestTheLargestDecimalsEqualOnlyDecimals(t *testing.T) {
 	assert.False(t, found)
 	_, found = NewDict(Decimal("1E+4999"), 1).Get(tenTo(4999))
 	assert.True(t, found)
-	_, err := keyOrder([]any{Decimal("1E+6000"), tenTo(6001), Decimal("-1E+999999999999999999"), tenTo(3), 1e308})
-	assert.NoError(t, err)
+}
+
+func TestHugeNumbersAreSortedBySize(t *testing.T) {
+	sorted := []any{
+		Decimal("-Infinity"), Decimal("-1E+999999999999999999"), Decimal("-1.5E+400"), Decimal("-1.25E+400"), new(big.Int).Neg(tenTo(300)),
+		Decimal("-1E-999999999"), 0, Decimal("1E-999999999"), Decimal("2E-999999999"), tenTo(3), 1e308, tenTo(400), Decimal("1.1E+400"), Decimal("1.11E+400"), Decimal("1E+6000"),
+		tenTo(6001), Decimal("1E+7000"), Decimal("Infinity"),
+	}
+	shuffled := slices.Clone(sorted)
+	slices.Reverse(shuffled)
+	order, err := keyOrder(shuffled)
+	require.NoError(t, err)
+	for i, j := range order {
+		assert.Equal(t, len(sorted)-1-i, j)
+	}
+	assert.Zero(t, compareNumbers(math.Inf(1), Decimal("Infinity")))
+	assert.Negative(t, compareNumbers(tenTo(5000), math.Inf(1)))
+	assert.Positive(t, compareNumbers(Decimal("Infinity"), tenTo(5000)))
 }
 
 func FuzzDecimalCompare(f *testing.F) {

@@ -142,8 +142,8 @@ func orderedNumbers(a, b any) bool {
 }
 
 // maxExactBits bounds the size of the integers that are compared exactly with
-// Decimals. Beyond it, it is their size that counts: turning integers into
-// decimals takes more than linear time, and the order is a courtesy.
+// Decimals. Beyond it, it is their first digits that count: turning integers
+// into decimals takes more than linear time, and the order is a courtesy.
 const maxExactBits = 2048
 
 func compareNumbers(a, b any) int {
@@ -216,12 +216,23 @@ func decimalOf(v any) decimalParts {
 		return decimalOfFloat(v)
 	case *big.Int:
 		if v.BitLen() > maxExactBits {
-			return decimalParts{neg: v.Sign() < 0, digits: "1", exp: int64(float64(v.BitLen()-1) * math.Log10(2))}
+			return roughDecimal(v)
 		}
 		p, _ := parseDecimal(v.String())
 		return p
 	}
 	p, _ := parseDecimal(exactFloat(v).Text('f', 0))
+	return p
+}
+
+// roughDecimal returns an integer to about nine digits.
+func roughDecimal(v *big.Int) decimalParts {
+	var mant big.Float
+	bits := new(big.Float).SetInt(v).MantExp(&mant)
+	m, _ := mant.Float64()
+	whole, rest := math.Modf(math.Log10(math.Abs(m)) + float64(bits)*math.Log10(2))
+	p, _ := parseDecimal(fmt.Sprintf("%.9fe%d", math.Pow(10, rest), int64(whole)))
+	p.neg = v.Sign() < 0
 	return p
 }
 

@@ -37,7 +37,7 @@ type (
 		Renamed  []byte `foolscap:"name_on_wire"`
 		Left     int    `foolscap:"-"`
 		Both     *int   `foolscap:"both,optional"`
-		hidden   int    //nolint:unused // it must not be sent
+		hidden   int
 	}
 	node struct {
 		Value int
@@ -153,7 +153,7 @@ var typedValues = []struct {
 	{"a pointer to a struct", `(dict (unicode "x") 1 (unicode "y") 2)`, &point{1, 2}, ""},
 	{"a struct that is a tuple", `(tuple (unicode "a") 7)`, pair{Name: "a", Count: 7}, ""},
 	{"a pointer to a struct that is a tuple", `(tuple (unicode "a") 7)`, &pair{Name: "a", Count: 7}, ""},
-	{"a struct with options left out", `(dict (unicode "max_size") 1 (unicode "name_on_wire") "x")`, options{MaxSize: 1, Renamed: []byte("x")}, ""},
+	{"a struct with options left out", `(dict (unicode "max_size") 1 (unicode "name_on_wire") "x")`, options{MaxSize: 1, Renamed: []byte("x"), hidden: 0}, ""},
 	{"a struct with options", `(dict (unicode "both") 9 (unicode "http_port") 80 (unicode "max_size") 1 (unicode "name_on_wire") "")`,
 		options{MaxSize: 1, HTTPPort: 80, Renamed: []byte{}, Both: ptr(9)}, ""},
 	{"a recursive struct", `(dict (unicode "next") (dict (unicode "value") 2) (unicode "value") 1)`, &node{1, &node{2, nil}}, ""},
@@ -317,6 +317,8 @@ func TestWhatNoSenderCouldHaveMeantEndsTheConnection(t *testing.T) {
 		{`(decimal "abc")`, Decimal(""), "no number"},
 		{`(decimal)`, Decimal(""), "no number"},
 		{`(set (list))`, &Set{}, "list cannot be a key"},
+		{`(dict (list))`, &Dict{}, "list cannot be a key"},
+		{`(dict (tuple (dict)) 1)`, &Dict{}, "dict cannot be a key"},
 		{`(reference 0)`, 1, "reference to OPEN 0"},
 		{`(reference 77)`, []int{}, "reference to OPEN 77"},
 		{`(list (reference 99999999999999999999))`, []any{}, "LONGINT(9) within reference"},

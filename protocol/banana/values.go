@@ -79,17 +79,23 @@ func (d *Dict) set(key, value any, c charger) (at int, err error) {
 	if err != nil {
 		return 0, err
 	}
+	return d.put(k, key, value), nil
+}
+
+// put is set for a key whose canonical form is k.
+func (d *Dict) put(k, key, value any) (at int) {
 	if i, ok := d.index[k]; ok {
 		d.vals[i] = value
-		return i, nil
+		return i
 	}
 	if d.index == nil {
 		d.index = make(map[any]int)
+		d.keys, d.vals = make([]any, 0, 4), make([]any, 0, 4)
 	}
 	d.index[k] = len(d.keys)
 	d.keys = append(d.keys, key)
 	d.vals = append(d.vals, value)
-	return len(d.keys) - 1, nil
+	return len(d.keys) - 1
 }
 
 // Delete removes key, if it is there. It takes time in proportion to Len.

@@ -223,7 +223,7 @@ func requireProtocolError(t testing.TB, err error, text string) {
 	require.Contains(t, p.Error(), text)
 }
 
-// readAll decodes messages until the stream ends.
+// requireEnd makes sure that the stream ends here, between two messages.
 func requireEnd(t testing.TB, d *Decoder) {
 	t.Helper()
 	_, err := d.Begin()

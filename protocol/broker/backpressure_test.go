@@ -414,7 +414,7 @@ func TestAnAnswerIsChargedUntilItIsTaken(t *testing.T) {
 	require.NoError(t, err)
 	p.send(answerSeq(p.receive().request(), pattern(1<<20, 1)))
 	p.alive()
-	require.Greater(t, s.conf.Account.Used(), int64(1<<20))
+	require.Greater(t, s.conf.Account.Used(), int64(1<<20-1000))
 	require.NoError(t, q.Wait(t.Context()))
 	require.Len(t, *v, 1<<20)
 	require.Zero(t, s.conf.Account.Used())
@@ -446,5 +446,33 @@ func TestALongWriteDoesNotKeepOthersFromReading(t *testing.T) {
 		}
 		wg.Wait()
 		t.Log(time.Since(began))
+	})
+}
+
+func TestTheLimitsOfAStrangerDoNotOutliveHisMessage(t *testing.T) {
+	// The look-up runs on the reader, and somebody else reads meanwhile.
+	onAll(t, func(t *testing.T, n network) {
+		g := newGate()
+		root := everything()
+		c, s := connect(t, n, noneRoot(method("give", func(context.Context) ([]byte, error) { return pattern(100<<10, 1), nil })), root)
+		s.host.lookup = func(context.Context, string) (*Object, error) {
+			g.pass("")
+			return root, nil
+		}
+		back := s.root(t)
+		found := make(chan error, 1)
+		go func() {
+			_, err := c.GetReference(context.Background(), "root")
+			found <- err
+		}()
+		within(t, "it is looked up", g.entered)
+		for range 10 {
+			got, err := call[[]byte](t.Context(), back, "give")
+			require.NoError(t, err, "what he answers has the ordinary limits")
+			require.Len(t, got, 100<<10)
+		}
+		close(g.open)
+		require.NoError(t, within(t, "it is found", found))
+		back.Close()
 	})
 }

@@ -89,6 +89,8 @@ func benchPair(tb testing.TB) *Remote {
 	peer := furl.TubID("bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb")
 	sb := New(testConfig(root), Link{Conn: s, Stream: ss, Peer: peer, Vocab: 1, Inbound: true})
 	cb := New(testConfig(nil), Link{Conn: c, Stream: cs, Peer: peer, Vocab: 1})
+	sb.Start()
+	cb.Start()
 	tb.Cleanup(func() { cb.Close(nil); sb.Close(nil); <-cb.Done(); <-sb.Done() })
 	x, err := cb.GetReference(context.Background(), "root")
 	if err != nil {

@@ -172,8 +172,8 @@ type Broker struct {
 // start is the zero of the clock for silence.
 var start = time.Now()
 
-// New starts a connection: from now on it reads, and answers. The Broker
-// closes link.Conn when it ends.
+// New makes a connection, which begins with Start. The Broker closes link.Conn
+// when it ends.
 func New(cfg *Config, link Link) *Broker {
 	b := &Broker{
 		cfg:     cfg,
@@ -201,14 +201,20 @@ func New(cfg *Config, link Link) *Broker {
 		Skipped:  b.skipped,
 	}
 	b.dec = banana.NewDecoder((*reader)(b), link.Buffered, &b.decC)
-	b.received.Store(int64(time.Since(start)))
-	b.observe(Event{Kind: EventConnect, ID: b.id, Peer: b.peer, Inbound: b.inbound})
-	b.startKeepalive()
 	if b.stream != nil {
 		b.stream.takeOver()
 	}
-	go b.readLoop()
 	return b
+}
+
+// Start lets a connection that New has made begin to read, and to run the
+// peer's calls. It is called once, and has to be called in any case: it is
+// what Done waits for, even when the connection has ended before.
+func (b *Broker) Start() {
+	b.received.Store(int64(time.Since(start)))
+	b.observe(Event{Kind: EventConnect, ID: b.id, Peer: b.peer, Inbound: b.inbound})
+	b.startKeepalive()
+	go b.readLoop()
 }
 
 // Peer returns the TubID of the other side.
@@ -346,14 +352,14 @@ func (b *Broker) end(reason error) {
 	for _, in := range waiting {
 		b.account.Release(in.charge)
 	}
+	b.log.Debug("connection ended", "peer", b.peer.Short(), "reason", reason)
+	b.observe(Event{Kind: EventDisconnect, Parent: b.id, Peer: b.peer, Inbound: b.inbound, Err: reason})
 	for w := range watchers {
 		go func() {
 			defer b.wg.Done()
 			w.f(reason)
 		}()
 	}
-	b.log.Debug("connection ended", "peer", b.peer.Short(), "reason", reason)
-	b.observe(Event{Kind: EventDisconnect, Parent: b.id, Peer: b.peer, Inbound: b.inbound, Err: reason})
 }
 
 // Shutdown ends the connection in good order: new calls of the peer get

@@ -261,7 +261,7 @@ func TestErrorsOfMethodsArriveAsFailures(t *testing.T) {
 		{"a plain error goes by its Go type", errors.New("plain"), "errors.errorString", "plain", []string{"builtins.Exception"}},
 		{"a typed one by its own", typedError{"my.Error", []string{"my.Error", "my.Base"}}, "my.Error", "typed", []string{"my.Base"}},
 		{"even when it is wrapped", fmt.Errorf("within: %w", typedError{"my.Error", nil}), "my.Error", "within: typed", []string{"builtins.Exception"}},
-		{"a remote failure keeps its type", fmt.Errorf("passed on: %w", failure), "far.away.Error", "passed on: far.away.Error: far", []string{"far.Error"}},
+		{"a remote failure keeps its type", fmt.Errorf("passed on: %w", failure), "far.away.Error", "far", []string{"far.Error"}},
 		{"a nil pointer that has become an error", error((*brokenError)(nil)), "builtins.RuntimeError", "an error of type *broker.brokenError that cannot be described", nil},
 		{"an unknown name", ErrUnknownName, "builtins.KeyError", ErrUnknownName.Error(), []string{"builtins.LookupError"}},
 		{"a long text is cut", errors.New(strings.Repeat("x", 5000)), "errors.errorString", strings.Repeat("x", 1000), nil},

@@ -179,7 +179,7 @@ func failureOf(err error, traces bool) (f Failure) {
 	case errors.As(err, &typed):
 		f.Type, f.Parents = typed.RemoteType()
 	case errors.As(err, &remote): // passed on
-		f.Type, f.Parents = remote.Type, remote.Parents
+		f.Type, f.Parents, f.Text = remote.Type, remote.Parents, remote.Text
 	case errors.As(err, &violation), errors.As(err, &encoding):
 		f.Type = "foolscap.tokens.Violation"
 	case errors.Is(err, ErrUnknownName):

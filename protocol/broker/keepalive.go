@@ -6,7 +6,9 @@ import "time"
 func (b *Broker) startKeepalive() {
 	if next := b.silenceStep(); next > 0 {
 		b.mu.Lock()
-		b.timer = time.AfterFunc(next, b.checkSilence)
+		if b.err == nil {
+			b.timer = time.AfterFunc(next, b.checkSilence)
+		}
 		b.mu.Unlock()
 	}
 }

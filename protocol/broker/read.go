@@ -84,9 +84,11 @@ func (b *Broker) readCall() error {
 		l.MaxMessage = min(l.MaxMessage, b.cfg.Limits.StrangerMessage)
 		l.MaxToken = min(l.MaxToken, l.MaxMessage)
 		b.dec.SetLimits(l)
-		defer b.dec.SetLimits(b.cfg.Limits.Limits)
 	}
 	in, err := b.readRequest(req)
+	if stranger { // at once: when the call has run here, another one reads
+		b.dec.SetLimits(b.cfg.Limits.Limits)
+	}
 	if err != nil {
 		return b.violated(req, err)
 	}
@@ -267,7 +269,6 @@ const tellTime = time.Second
 // tell sends an ERROR token before the connection is closed, behind what is
 // being written, and waits for that.
 func (b *Broker) tell(reason string) {
-	b.conn.SetWriteDeadline(time.Now().Add(tellTime))
 	b.mu.Lock()
 	if b.err != nil {
 		b.mu.Unlock()
@@ -277,8 +278,11 @@ func (b *Broker) tell(reason string) {
 	b.kick()
 	told := b.send.told
 	b.mu.Unlock()
+	timeout := time.NewTimer(tellTime)
+	defer timeout.Stop()
 	select {
 	case <-told:
 	case <-b.ctx.Done():
+	case <-timeout.C:
 	}
 }

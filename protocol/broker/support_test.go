@@ -72,19 +72,25 @@ func stacks() []byte {
 // noLeaks makes sure that no goroutine of this package is left when the test
 // and all that was registered with Cleanup after this have ended.
 func noLeaks(t testing.TB) {
+	if _, registered := watched.LoadOrStore(t, true); registered {
+		return
+	}
 	t.Cleanup(func() {
-		for end := time.Now().Add(patience); ; runtime.Gosched() {
-			left := ours()
-			if len(left) == 0 {
+		watched.Delete(t)
+		// Goroutines that have nothing more to do end within moments. Their
+		// number is no question of time, which may be a test's own.
+		var left []string
+		for range 2000 {
+			if left = ours(); len(left) == 0 {
 				return
 			}
-			if time.Now().After(end) {
-				t.Errorf("%d goroutines are left:\n%s", len(left), strings.Join(left, "\n\n"))
-				return
-			}
+			runtime.Gosched()
 		}
+		t.Errorf("%d goroutines are left:\n%s", len(left), strings.Join(left, "\n\n"))
 	})
 }
+
+var watched sync.Map // tests that noLeaks was asked to look after
 
 // ours returns the stacks of the goroutines that run code of this package,
 // other than those of tests themselves.
@@ -176,6 +182,7 @@ func newSide(t testing.TB, link Link, root *Object, change ...func(*Config)) *si
 		link.Peer = theirTub
 	}
 	s := &side{Broker: New(conf, link), conf: conf, host: host, logs: logs}
+	s.Start()
 	t.Cleanup(func() { s.finish(t) })
 	return s
 }

@@ -1,0 +1,110 @@
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestTheOverviewListsEveryCommand(t *testing.T) {
+	for _, args := range [][]string{{"help"}, {"--help"}, {"-h"}} {
+		r := foolscap(t, args...)
+		assert.Equal(t, exitOK, r.code)
+		assert.Empty(t, r.stderr)
+		for _, c := range commands() {
+			assert.Contains(t, r.stdout, "\n  "+c.name+" ")
+			assert.Contains(t, r.stdout, c.summary)
+		}
+	}
+}
+
+func TestWithoutACommandTheOverviewIsAnError(t *testing.T) {
+	r := foolscap(t)
+	assert.Equal(t, exitUsage, r.code)
+	assert.Empty(t, r.stdout)
+	assert.Contains(t, r.stderr, "Usage: foolscap COMMAND")
+}
+
+func TestUnknownCommandsAreWrongUsage(t *testing.T) {
+	for _, args := range [][]string{{"server"}, {"help", "server"}, {"help", "call", "ping"}, {"--json"}} {
+		r := foolscap(t, args...)
+		assert.Equal(t, exitUsage, r.code)
+		assert.Empty(t, r.stdout)
+		assert.Contains(t, r.stderr, `"foolscap help" lists`)
+	}
+}
+
+func TestEveryCommandExplainsItself(t *testing.T) {
+	for _, c := range commands() {
+		t.Run(c.name, func(t *testing.T) {
+			r := foolscap(t, c.name, "--help")
+			assert.Equal(t, exitOK, r.code)
+			assert.Empty(t, r.stderr)
+			assert.Equal(t, r, foolscap(t, "help", c.name))
+			assert.Equal(t, r, foolscap(t, c.name, "-h", "whatever else"))
+			for _, part := range []string{"foolscap " + c.name + ": " + c.summary, "Usage: foolscap " + c.name + " [flags]",
+				"\nFlags:\n", "--json", "\nExamples:\n", "\nExit codes:\n  0 ", "\n  1 ", "\n  2 "} {
+				assert.Contains(t, r.stdout, part)
+			}
+			for _, code := range c.codes {
+				assert.Contains(t, r.stdout, code.meaning())
+			}
+			for line := range strings.Lines(r.stdout) {
+				assert.LessOrEqual(t, utf8.RuneCountInString(line), 81, "does not fit a terminal: %s", line)
+			}
+			fs, _ := new(env).flags(c)
+			fs.VisitAll(func(f *flag.Flag) {
+				value, usage := flag.UnquoteUsage(f)
+				_, isBool := f.Value.(interface{ IsBoolFlag() bool })
+				assert.Equal(t, isBool, value == "", "--%s: the name of its value", f.Name)
+				assert.NotEmpty(t, usage, "--%s", f.Name)
+			})
+		})
+	}
+}
+
+// What the help shows has to work: the flags of its examples exist.
+func TestTheExamplesOfTheHelpParse(t *testing.T) {
+	for _, c := range commands() {
+		t.Run(c.name, func(t *testing.T) {
+			found := 0
+			for line := range strings.Lines(c.examples) {
+				_, words, ok := strings.Cut(strings.TrimSpace(line), "foolscap ")
+				if line[0] == '#' || !ok {
+					continue
+				}
+				words, _, _ = strings.Cut(words, " | ")
+				fields := strings.Fields(words)
+				require.Equal(t, c.name, fields[0], line)
+				fs, _ := new(env).flags(c)
+				_, err := parseFlags(fs, fields[1:])
+				assert.NoError(t, err, line)
+				found++
+			}
+			assert.Positive(t, found)
+		})
+	}
+}
+
+// docs/cli.md is written by hand: it has to know every command, flag and code.
+func TestTheDocumentationIsComplete(t *testing.T) {
+	text, err := os.ReadFile("../../docs/cli.md")
+	require.NoError(t, err)
+	doc := string(text)
+	for _, c := range commands() {
+		assert.Contains(t, doc, "\n## "+c.name+"\n")
+		fs, _ := new(env).flags(c)
+		fs.VisitAll(func(f *flag.Flag) {
+			assert.Contains(t, doc, "`--"+f.Name, "of %s", c.name)
+		})
+	}
+	for _, code := range []exitCode{exitFailure, exitUsage, exitUnreachable, exitRemote, exitNoAnswer, exitPartly, exitInterrupted} {
+		assert.Contains(t, doc, fmt.Sprintf("\n| %d | `%s` | ", code, code.kind()))
+	}
+}

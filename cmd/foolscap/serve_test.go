@@ -1,0 +1,172 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/foolscap-go/foolscap/protocol/furl"
+	"github.com/foolscap-go/foolscap/tub"
+)
+
+func TestServePrintsTheFURLAloneOnTheFirstLine(t *testing.T) {
+	s := serve(t)
+	f, err := furl.Parse(s.furl)
+	require.NoError(t, err)
+	assert.Len(t, f.Hints, 1)
+	file, err := os.ReadFile(s.file)
+	require.NoError(t, err)
+	assert.Equal(t, s.furl+"\n", string(file))
+
+	r := s.stop()
+	assert.Equal(t, exitOK, r.code)
+	assert.Equal(t, s.furl+"\n", r.stdout)
+	assert.Contains(t, r.stderr, "serving")
+	assert.Contains(t, r.stderr, "stopping")
+	assert.NotContains(t, r.stderr, s.secret)
+}
+
+func TestServeKeepsItsFURLWithAnIdentityAndAFile(t *testing.T) {
+	dir := t.TempDir()
+	flags := []string{"--cert", filepath.Join(dir, "tub.pem"), "--furl-file", filepath.Join(dir, "my.furl"), "--location", "tcp:tub.example.org:9"}
+	first := serve(t, flags...)
+	require.Equal(t, exitOK, first.stop().code)
+	second := serve(t, flags...)
+	require.Equal(t, exitOK, second.stop().code)
+	assert.Equal(t, first.furl, second.furl)
+	info, err := os.Stat(filepath.Join(dir, "my.furl"))
+	require.NoError(t, err)
+	assert.Equal(t, os.FileMode(0o600), info.Mode())
+}
+
+func TestServeDoesNotTakeTheFURLFileOfAnotherTub(t *testing.T) {
+	s := serve(t)
+	r := foolscap(t, "serve", "--furl-file", s.file)
+	assert.Equal(t, exitFailure, r.code)
+	assert.Empty(t, r.stdout)
+	assert.Contains(t, r.stderr, "that of Tub")
+	assert.NotContains(t, r.stderr, s.secret)
+}
+
+func TestServeUsesTheNameItIsGiven(t *testing.T) {
+	cert := filepath.Join(t.TempDir(), "tub.pem")
+	s := serve(t, "--name", "name-of-the-object", "--cert", cert)
+	assert.Equal(t, "name-of-the-object", s.secret)
+	r := s.stop()
+	assert.NotContains(t, r.stderr, "name-of-the-object")
+
+	r = foolscap(t, "serve", "--cert", cert, "--name", "another-name", "--furl-file", s.file)
+	assert.Equal(t, exitFailure, r.code)
+	assert.Contains(t, r.stderr, "another name than --name")
+	assert.NotContains(t, r.stderr, "name-of-the-object")
+	assert.NotContains(t, r.stderr, "another-name")
+}
+
+func TestServeListensWhereItIsTold(t *testing.T) {
+	s := serve(t, "--listen", "tcp:127.0.0.1:0", "--listen", "tcp:127.0.0.1:0")
+	f, err := furl.Parse(s.furl)
+	require.NoError(t, err)
+	assert.Len(t, f.Hints, 2)
+
+	s = serve(t, "--listen", "tcp:127.0.0.1:0", "--listen", "tcp:127.0.0.1:0", "--location", "tcp:a.example.org:1", "--location", "new:hint")
+	f, err = furl.Parse(s.furl)
+	require.NoError(t, err)
+	assert.ElementsMatch(t, []furl.Hint{"tcp:a.example.org:1", "new:hint"}, f.Hints)
+}
+
+func TestServeFailsWhereItCannotListen(t *testing.T) {
+	f, err := furl.Parse(serve(t).furl)
+	require.NoError(t, err)
+	r := foolscap(t, "serve", "--listen", string(f.Hints[0]))
+	assert.Equal(t, exitFailure, r.code)
+	assert.Contains(t, r.stderr, "in use")
+	r = foolscap(t, "serve", "--listen", "tcp:localhost:0")
+	assert.Equal(t, exitFailure, r.code)
+	assert.Contains(t, r.stderr, "must be an IP address")
+}
+
+func TestServeWritesJSON(t *testing.T) {
+	s := serve(t, "--json")
+	var doc serveDocument
+	require.NoError(t, json.Unmarshal([]byte(s.furl), &doc))
+	f, err := furl.Parse(doc.FURL)
+	require.NoError(t, err)
+	assert.Equal(t, f.TubID.String(), doc.TubID)
+	assert.Equal(t, hintTexts(f.Hints), doc.Hints)
+	for line := range strings.Lines(s.stop().stderr) {
+		assert.True(t, json.Valid([]byte(line)), line)
+	}
+}
+
+func TestServeLogsWhoCallsWhat(t *testing.T) {
+	s := serve(t, "--verbose")
+	require.Equal(t, exitOK, foolscap(t, "call", "@"+s.file, "add", "1", "2").code)
+	require.Equal(t, exitRemote, foolscap(t, "call", "@"+s.file, "fail", "text:see "+s.furl).code)
+	log := s.stop().stderr
+	assert.Contains(t, log, "method=add")
+	assert.Contains(t, log, "method=fail")
+	assert.Contains(t, log, "see pb://")
+	assert.NotContains(t, log, s.secret)
+}
+
+// interrupted interrupts "serve" while a call to it is in progress, which ends
+// only when release is closed, and returns how both have ended.
+func interrupted(t *testing.T, grace string, release func(stopping <-chan struct{}) <-chan struct{}) (serveLog string, code int, answer error) {
+	file := filepath.Join(t.TempDir(), "demo.furl")
+	out, log := watchFor("\n"), watchFor("stopping")
+	ctx, interrupt := context.WithCancel(t.Context())
+	defer interrupt()
+	ended := make(chan int, 1)
+	go func() {
+		ended <- run(ctx, []string{"serve", "--furl-file", file, "--grace", grace}, strings.NewReader(""), out, log)
+	}()
+	<-out.seen
+
+	id, err := tub.NewIdentity()
+	require.NoError(t, err)
+	client, err := tub.New(id, nil)
+	require.NoError(t, err)
+	defer client.Close()
+	f, err := furl.Parse(strings.TrimSpace(out.String()))
+	require.NoError(t, err)
+	ref, err := client.Connect(t.Context(), f)
+	require.NoError(t, err)
+	entered := make(chan struct{})
+	until := release(log.seen)
+	slow := tub.NewObject(tub.Method("wait", func(ctx context.Context, _ struct{ Value any }) (string, error) {
+		close(entered)
+		select {
+		case <-until:
+			return "done", nil
+		case <-ctx.Done():
+			return "", ctx.Err()
+		}
+	}, tub.Concurrent))
+	call, err := tub.Start[string](t.Context(), ref, "call_back", slow, "wait", nil)
+	require.NoError(t, err)
+	<-entered
+	interrupt()
+	_, err = call.Wait(t.Context())
+	code = <-ended
+	return log.String(), code, err
+}
+
+func TestServeLetsCallsInProgressFinish(t *testing.T) {
+	log, code, err := interrupted(t, "1m", func(stopping <-chan struct{}) <-chan struct{} { return stopping })
+	require.NoError(t, err)
+	assert.Equal(t, int(exitOK), code)
+	assert.NotContains(t, log, "cut off")
+}
+
+func TestServeCutsCallsOffAfterTheGrace(t *testing.T) {
+	log, code, err := interrupted(t, "50ms", func(<-chan struct{}) <-chan struct{} { return nil })
+	require.ErrorIs(t, err, tub.ErrDeadReference)
+	assert.Equal(t, int(exitOK), code)
+	assert.Contains(t, log, "cut off")
+}
