@@ -24,7 +24,9 @@ var ours = regexp.MustCompile(`foolscap-go/foolscap/(tub|protocol|handlers)`)
 
 // leftGoroutines returns the stacks of the goroutines of our Tubs that are still there after a while.
 func leftGoroutines(patience time.Duration) []string {
-	deadline := time.Now().Add(patience)
+	deadline := time.After(patience)
+	again := time.NewTicker(10 * time.Millisecond)
+	defer again.Stop()
 	for {
 		stacks := make([]byte, 16<<20)
 		stacks = stacks[:runtime.Stack(stacks, true)]
@@ -34,9 +36,13 @@ func leftGoroutines(patience time.Duration) []string {
 				left = append(left, stack)
 			}
 		}
-		if len(left) == 0 || time.Now().After(deadline) {
+		if len(left) == 0 {
+			return nil
+		}
+		select {
+		case <-again.C:
+		case <-deadline:
 			return left
 		}
-		time.Sleep(10 * time.Millisecond)
 	}
 }

@@ -24,13 +24,12 @@ var noTables = pypeer.Params{"mine": 0, "mine_sent": 0, "yours": 0, "yours_recei
 // what finds references that nobody has closed.
 func awaitTables(t testing.TB, b *broker.Broker, want broker.Tables) {
 	t.Helper()
-	deadline := time.Now().Add(patience)
-	for b.Tables() != want {
-		if !time.Now().Before(deadline) {
-			require.Equal(t, want, b.Tables(), "the tables of the Go side")
-		}
+	reached := func() bool {
 		runtime.GC()
-		time.Sleep(time.Millisecond)
+		return b.Tables() == want
+	}
+	if !assert.Eventually(t, reached, patience, time.Millisecond) {
+		require.Equal(t, want, b.Tables(), "the tables of the Go side")
 	}
 }
 

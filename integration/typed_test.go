@@ -216,16 +216,16 @@ func TestDictsThatPythonCouldNotSendBackAreRefused(t *testing.T) {
 func TestWhatIsTooMuchFailsTheCallAndNotTheConnection(t *testing.T) {
 	t.Parallel()
 	o := options{}
-	o.tub.Limits.MaxToken = 100_000
-	o.tub.Limits.MaxMessage = 400_000
+	o.tub.Limits.MaxToken = 20_000
+	o.tub.Limits.MaxMessage = 80_000
 	o.tub.Limits.MaxDepth = 20
-	o.tub.Limits.MaxTokens = 2000
+	o.tub.Limits.MaxTokens = 500
 	m := justGo(t, o)
 	deep := pypeer.List()
 	for range 50 {
 		deep = pypeer.List(deep)
 	}
-	many := make([]pypeer.Value, 3000)
+	many := make([]pypeer.Value, 1000)
 	for i := range many {
 		many[i] = pypeer.Int(int64(i))
 	}
@@ -233,9 +233,9 @@ func TestWhatIsTooMuchFailsTheCallAndNotTheConnection(t *testing.T) {
 		there pypeer.Value
 		limit string
 	}{
-		"a long string":        {pypeer.Pattern(100_001), "MaxToken"},
-		"a long integer":       {pypeer.BigInt(new(big.Int).Lsh(big.NewInt(1), 900_000)), "MaxToken"},
-		"many strings":         {pypeer.List(pypeer.Pattern(99_000), pypeer.Pattern(99_001), pypeer.Pattern(99_002), pypeer.Pattern(99_003), pypeer.Pattern(99_004)), "MaxMessage"},
+		"a long string":        {pypeer.Pattern(20_001), "MaxToken"},
+		"a long integer":       {pypeer.BigInt(new(big.Int).Lsh(big.NewInt(1), 200_000)), "MaxToken"},
+		"many strings":         {pypeer.List(pypeer.Pattern(19_000), pypeer.Pattern(19_001), pypeer.Pattern(19_002), pypeer.Pattern(19_003), pypeer.Pattern(19_004)), "MaxMessage"},
 		"a value that is deep": {deep, "MaxDepth"},
 		"a value that is wide": {pypeer.List(many...), "MaxTokens"},
 	} {

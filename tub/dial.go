@@ -214,11 +214,10 @@ func (a *attempt) finishAndUnlock(c *connection, err error) {
 
 // exhausted ends the attempt when no hint is in progress any more. But when
 // the peer believes in another connection, that one may be about to be made,
-// by the peer: it has some time for that. So has one that was decided on: its
-// first call may come here before it is attached.
+// by the peer: it has some time for that.
 func (a *attempt) exhausted() {
 	a.mu.Lock()
-	waited := a.duplicate != nil || a.t.local.Ledger().Current(a.peer) != nil
+	waited := a.duplicate != nil
 	a.mu.Unlock()
 	if waited {
 		timer := time.NewTimer(duplicateWait)
@@ -309,10 +308,8 @@ func (a *attempt) dial(s *HintStatus) (err error) {
 	})
 	t.observeNegotiation(false, a.peer, began, err)
 	if err == nil {
-		var c *connection
-		if c, err = t.adopt(r, instant, false, nil); err == nil {
-			err = a.attach(c, s, r)
-		}
+		attach := func(c *connection) error { return a.attach(c, s, r) }
+		err = t.adopt(r, instant, false, attach, nil)
 	}
 	slot.release()
 	if err != nil {
@@ -334,9 +331,9 @@ func (a *attempt) dial(s *HintStatus) (err error) {
 func (a *attempt) attach(c *connection, s *HintStatus, r *negotiate.Result) error {
 	established := now()
 	a.mu.Lock()
-	if c.link.Attach(c) != nil {
+	if err := c.attach(); err != nil {
 		a.mu.Unlock()
-		return c.notAttached()
+		return err
 	}
 	s.Won, s.Elapsed, s.Timings = true, established.Sub(s.Started), r.Timings
 	a.t.infos.connected(a.peer, s.Hint, established)

@@ -2,6 +2,7 @@ package tub
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"time"
 
 	"github.com/foolscap-go/foolscap/protocol/broker"
@@ -18,6 +19,9 @@ const (
 
 // Certificate returns the key and certificate of an identity.
 func (i *Identity) Certificate() *tls.Certificate { return i.cert() }
+
+// Leaf returns the certificate of a Tub.
+func (t *Tub) Leaf() *x509.Certificate { return t.id.cert().Leaf }
 
 // Open returns how many connections a Listener counts.
 func (l *Listener) Open() int {

@@ -198,11 +198,7 @@ func (l *Listener) serve(ctx context.Context, place *negotiate.Place, s handlers
 		}
 		return
 	}
-	c, err := t.adopt(r, instant, true, l.leave)
-	if err == nil && c.link.Attach(c) != nil {
-		err = c.notAttached()
-	}
-	if err != nil {
+	if err := t.adopt(r, instant, true, (*connection).attach, l.leave); err != nil {
 		t.log.Debug("a connection was not taken", "peer", r.Peer.Short(), "error", err)
 	}
 }

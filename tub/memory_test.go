@@ -219,3 +219,34 @@ func handle(t testing.TB, tb *tub.Tub, dials map[string]dial) *memoryHandler {
 	}
 	return h
 }
+
+func dialRequest(hint furl.Hint) handlers.DialRequest { return handlers.DialRequest{Hint: hint} }
+
+// freezing returns a dial whose streams lose everything that comes in once
+// frozen is closed.
+func freezing(to dial, frozen <-chan struct{}) dial {
+	return func(ctx context.Context, req handlers.DialRequest) (handlers.Stream, error) {
+		s, err := to(ctx, req)
+		s.Conn = &freezingConn{s.Conn, frozen}
+		return s, err
+	}
+}
+
+type freezingConn struct {
+	net.Conn
+	frozen <-chan struct{}
+}
+
+func (c *freezingConn) Read(p []byte) (int, error) {
+	for {
+		n, err := c.Conn.Read(p)
+		select {
+		case <-c.frozen:
+			if err == nil {
+				continue
+			}
+		default:
+		}
+		return n, err
+	}
+}

@@ -269,6 +269,26 @@ func (h *host) Unwrap(v banana.External) (any, error) {
 	return nil, fmt.Errorf("%T is not an object or reference of Foolscap", v)
 }
 
+// loopHost is the host of one end of the loopback connection. What has come
+// from the other end goes home, as over any other connection.
+type loopHost struct {
+	*host
+	end *broker.Broker
+}
+
+func (h *loopHost) Unwrap(v banana.External) (any, error) {
+	if r, ok := v.(*Ref); ok {
+		remote, err := r.sendable()
+		if err != nil {
+			return nil, err
+		}
+		if remote.Broker() == h.end {
+			return remote, nil
+		}
+	}
+	return h.host.Unwrap(v)
+}
+
 // ownObject returns the object of this Tub that a reference over the loopback
 // connection stands for.
 func (t *Tub) ownObject(r *broker.Remote) *Object {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"runtime"
@@ -184,7 +185,10 @@ func silentHint(t testing.TB) furl.Hint {
 			if err != nil {
 				return
 			}
-			t.Cleanup(func() { s.Close() })
+			wg.Go(func() {
+				defer s.Close()
+				io.Copy(io.Discard, s)
+			})
 		}
 	})
 	t.Cleanup(func() { a.Close(); wg.Wait() })

@@ -321,12 +321,8 @@ type connection struct {
 // not to wait until TLS has said good-bye to a peer that may be gone.
 func (c *connection) Shutdown(error) { go c.b.Close(ErrReplaced) }
 
-// notAttached ends a connection whose link could not be attached, and says
-// why: another connection was faster, or this one has been lost.
-func (c *connection) notAttached() error {
-	c.b.Close(ErrReplaced)
-	return c.b.Err()
-}
+// attach makes the connection the one to its peer.
+func (c *connection) attach() error { return c.link.Attach(c) }
 
 // instantly wraps a stream so that writes to it need not wait, if it is of the
 // kind that allows that. What goes by the name of a connection of the kernel
@@ -341,10 +337,11 @@ func instantly(conn net.Conn) (net.Conn, *broker.Stream) {
 	return conn, nil
 }
 
-// adopt makes a connection of what negotiation has agreed on; it is to be
-// attached to its link then. gone, unless nil, runs once in any case: when the
-// connection has ended, or could not be made.
-func (t *Tub) adopt(r *negotiate.Result, stream *broker.Stream, inbound bool, gone func()) (*connection, error) {
+// adopt makes a connection of what negotiation has agreed on. attach attaches
+// it to its link, before the peer's first call can ask for it. gone, unless
+// nil, runs once in any case: when the connection has ended, or could not be
+// made.
+func (t *Tub) adopt(r *negotiate.Result, stream *broker.Stream, inbound bool, attach func(*connection) error, gone func()) error {
 	t.mu.Lock()
 	if t.closed {
 		t.mu.Unlock()
@@ -353,7 +350,7 @@ func (t *Tub) adopt(r *negotiate.Result, stream *broker.Stream, inbound bool, go
 		if gone != nil {
 			gone()
 		}
-		return nil, ErrTubClosed
+		return ErrTubClosed
 	}
 	t.wg.Add(1) // for the OnDisconnect below
 	t.mu.Unlock()
@@ -381,14 +378,17 @@ func (t *Tub) adopt(r *negotiate.Result, stream *broker.Stream, inbound bool, go
 			gone()
 		}
 	})
+	var err error
 	if closed {
-		b.Close(ErrTubClosed)
+		err = ErrTubClosed
+		b.Close(err)
+	} else if attach(c) != nil {
+		// Another connection was faster, or this one has been lost.
+		b.Close(ErrReplaced)
+		err = b.Err()
 	}
-	b.Start() // not before Shutdown can find it
-	if closed {
-		return nil, ErrTubClosed
-	}
-	return c, nil
+	b.Start() // not before Shutdown, and whoever looks for the peer, can find it
+	return err
 }
 
 // loopback is the connection of a Tub with itself.
@@ -409,11 +409,7 @@ func (t *Tub) loopback() (*broker.Broker, error) {
 		return loop.client, nil
 	}
 	a, b := net.Pipe()
-	link := broker.Link{Peer: t.TubID(), Vocab: 1}
-	link.Conn = a
-	loop = &loopback{client: broker.New(t.conf, link)}
-	link.Conn = b
-	loop.server = broker.New(t.conf, link)
+	loop = &loopback{client: t.loopEnd(a), server: t.loopEnd(b)}
 	t.mu.Lock()
 	closed = t.closed // then nobody else ends it
 	if !closed {
@@ -430,4 +426,13 @@ func (t *Tub) loopback() (*broker.Broker, error) {
 		return nil, ErrTubClosed
 	}
 	return loop.client, nil
+}
+
+// loopEnd returns one end of the loopback connection, yet to be started.
+func (t *Tub) loopEnd(conn net.Conn) *broker.Broker {
+	h := &loopHost{host: (*host)(t)}
+	conf := *t.conf
+	conf.Host = h
+	h.end = broker.New(&conf, broker.Link{Conn: conn, Peer: t.TubID(), Vocab: 1})
+	return h.end
 }

@@ -1140,28 +1140,25 @@ func decStruct(d *Decoder, h *head, v reflect.Value, fields []Field, byName map[
 		if kh.tok.Type == TypeClose {
 			break
 		}
-		var name string
+		var name []byte
 		switch {
 		case kh.isBytes():
-			b, err := d.bytes(kh.tok, h.child)
-			if err != nil {
-				return At(err, "key")
-			}
-			name = string(b)
+			name, err = d.bytesIn(d.room[:], kh.tok, h.child)
 		case kh.is("unicode"):
-			if name, _, err = d.text(kh.child); err != nil {
-				return At(err, "key")
-			}
+			name, _, err = d.utf8(d.room[:], kh.child)
 		default:
-			return At(mismatch("text", kh.got()), "key")
+			err = mismatch("text", kh.got())
 		}
-		i, ok := byName[name]
+		if err != nil {
+			return At(err, "key")
+		}
+		i, ok := byName[string(name)]
 		if !ok {
 			return violation("unknown key %.40q", name)
 		}
 		vh, err := d.head(h.child)
 		if err != nil {
-			return At(err, "."+name)
+			return At(err, "."+fields[i].Name)
 		}
 		if vh.tok.Type == TypeClose {
 			break
@@ -1171,7 +1168,7 @@ func decStruct(d *Decoder, h *head, v reflect.Value, fields []Field, byName map[
 		}
 		seen[i] = true
 		if err := fields[i].Codec.decode(d, vh, fields[i].In(v), h.child); err != nil {
-			return At(err, "."+name)
+			return At(err, "."+fields[i].Name)
 		}
 	}
 	for i := range fields {

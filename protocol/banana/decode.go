@@ -73,6 +73,7 @@ type Decoder struct {
 	refs     []ref
 	heads    []head // of the values that are being read, by their depth
 
+	room   [32]byte        // for the key of a struct, while its field is looked up
 	number []byte          // the header of the last token, until more is read
 	hdr    [maxHeader]byte // room for it, and for other short things after it
 }
@@ -648,22 +649,22 @@ func (d *Decoder) shown(tok Token) Token {
 }
 
 // bytes returns the body of a STRING or VOCAB, in memory of its own.
-func (d *Decoder) bytes(tok Token, t Taster) ([]byte, error) {
-	var b []byte
-	switch tok.Type {
-	case TypeVocab:
-		b = []byte(d.words[tok.N])
-		if err := d.charge(valueCost + int64(len(b))); err != nil {
+func (d *Decoder) bytes(tok Token, t Taster) ([]byte, error) { return d.bytesIn(nil, tok, t) }
+
+// bytesIn is bytes for those who have room that may be large enough.
+func (d *Decoder) bytesIn(room []byte, tok Token, t Taster) ([]byte, error) {
+	n := d.shown(tok).N
+	if n > uint64(len(room)) || n == 0 {
+		if err := d.charge(valueCost + int64(n)); err != nil {
 			return nil, err
 		}
-	default:
-		if err := d.charge(valueCost + int64(tok.N)); err != nil {
-			return nil, err
-		}
-		b = make([]byte, tok.N)
-		if err := d.read(b); err != nil {
-			return nil, err
-		}
+		room = make([]byte, n)
+	}
+	b := room[:n]
+	if tok.Type == TypeVocab {
+		copy(b, d.words[tok.N])
+	} else if err := d.read(b); err != nil {
+		return nil, err
 	}
 	if t != nil {
 		return b, objection(t.Body(b))
@@ -725,8 +726,8 @@ func (d *Decoder) integer(tok Token) (v int64, n *big.Int, err error) {
 }
 
 // body1 reads the single string that a unicode or decimal sequence holds, and
-// its CLOSE. ok is false when there is none.
-func (d *Decoder) body1(what string, t Taster) (b []byte, ok bool, err error) {
+// its CLOSE. ok is false when there is none. room is for bytesIn.
+func (d *Decoder) body1(what string, room []byte, t Taster) (b []byte, ok bool, err error) {
 	for {
 		h, err := d.head(t)
 		switch {
@@ -737,7 +738,7 @@ func (d *Decoder) body1(what string, t Taster) (b []byte, ok bool, err error) {
 		case ok || h.tok.Type != TypeString && h.tok.Type != TypeVocab:
 			return nil, false, protocolError("%s within %s, which holds one STRING", h.describe(), what)
 		}
-		if b, err = d.bytes(h.tok, t); err != nil {
+		if b, err = d.bytesIn(room, h.tok, t); err != nil {
 			return nil, false, err
 		}
 		ok = true
@@ -753,14 +754,20 @@ func (d *Decoder) closed(t Taster) error {
 
 // text reads the rest of a unicode sequence.
 func (d *Decoder) text(t Taster) (s string, ok bool, err error) {
-	b, ok, err := d.body1("unicode", t)
+	b, ok, err := d.utf8(nil, t)
+	return ownString(b), ok, err
+}
+
+// utf8 is text before it becomes a string.
+func (d *Decoder) utf8(room []byte, t Taster) (b []byte, ok bool, err error) {
+	b, ok, err = d.body1("unicode", room, t)
+	if err == nil && !utf8.Valid(b) {
+		err = protocolError("a text that is not valid UTF-8")
+	}
 	if err != nil {
-		return "", false, err
+		return nil, false, err
 	}
-	if !utf8.Valid(b) {
-		return "", false, protocolError("a text that is not valid UTF-8")
-	}
-	return ownString(b), ok, nil
+	return b, ok, nil
 }
 
 // ownString makes a string of bytes that nobody else has, without a copy.

@@ -123,7 +123,7 @@ func (d *Decoder) external(h *head) (any, error) {
 }
 
 func (d *Decoder) decimal(t Taster) (Decimal, error) {
-	b, ok, err := d.body1("decimal", t)
+	b, ok, err := d.body1("decimal", nil, t)
 	if err != nil {
 		return "", err
 	}

@@ -89,7 +89,13 @@ func (m *Message) reset() {
 // A Numberer gives the messages of one direction of a connection their OPEN
 // numbers, which count from 0 for as long as the connection lives. The zero
 // value is ready to use.
-type Numberer struct{ opens uint64 }
+type Numberer struct {
+	opens uint64
+	// Lend is from which length on a byte string, or the rest of one, is not
+	// copied by Append, in bytes: Append stops before it, and Lent returns
+	// it. 0 copies all.
+	Lend int
+}
 
 // Append appends m to dst, as it goes over the wire, until dst holds at least
 // limit bytes, and reports whether the message is complete; otherwise the next
@@ -129,6 +135,9 @@ func (w *Numberer) Append(dst []byte, m *Message, limit int, external func(dst [
 			m.extAt++
 		case markRaw:
 			raw := m.raws[0]
+			if w.Lend > 0 && len(raw)-m.rawAt >= w.Lend {
+				return dst, false
+			}
 			n := min(len(raw)-m.rawAt, max(0, limit-len(dst)))
 			dst = append(dst, raw[m.rawAt:m.rawAt+n]...)
 			m.rawAt += n
@@ -145,4 +154,26 @@ func (w *Numberer) Append(dst []byte, m *Message, limit int, external func(dst [
 	dst = append(dst, m.buf[m.bufAt:m.bufAt+n]...)
 	m.bufAt += n
 	return dst, m.bufAt == len(m.buf)
+}
+
+// Lent returns up to limit bytes of the long byte string that Append has
+// stopped before, or nil when it has stopped elsewhere. They are not copied:
+// they go out before anything else is appended.
+func (w *Numberer) Lent(m *Message, limit int) []byte {
+	if !m.started || m.markAt == len(m.marks) {
+		return nil
+	}
+	if k := m.marks[m.markAt]; k.kind != markRaw || m.bufAt < int(k.off) {
+		return nil
+	}
+	raw := m.raws[0][m.rawAt:]
+	if len(raw) > limit {
+		m.rawAt += limit
+		return raw[:limit]
+	}
+	m.rawAt = 0
+	m.raws[0] = nil
+	m.raws = m.raws[1:]
+	m.markAt++
+	return raw
 }

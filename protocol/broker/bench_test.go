@@ -106,7 +106,6 @@ func BenchmarkSequential(b *testing.B) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	b.ReportAllocs()
-	defer measure(b)()
 	for range b.N {
 		n := new(int)
 		if err := r.Call(ctx, "add", Args{Positional: []any{1, 2}}, n, intCodec); err != nil || *n != 3 {
@@ -129,7 +128,6 @@ func BenchmarkTLSPingPong(b *testing.B) {
 		}
 	}()
 	buf := make([]byte, 32)
-	defer measure(b)()
 	for range b.N {
 		c.Write(buf)
 		c.Read(buf)
@@ -144,7 +142,6 @@ func BenchmarkInFlight64(b *testing.B) {
 	var wg sync.WaitGroup
 	each := b.N/64 + 1
 	b.ResetTimer()
-	defer measure(b)()
 	for range 64 {
 		wg.Go(func() {
 			for range each {

@@ -201,7 +201,9 @@ func New(cfg *Config, link Link) *Broker {
 		Skipped:  b.skipped,
 	}
 	b.dec = banana.NewDecoder((*reader)(b), link.Buffered, &b.decC)
+	b.send.returned = sync.NewCond(&b.mu)
 	if b.stream != nil {
+		b.send.num.Lend = lendSize
 		b.stream.takeOver()
 	}
 	return b
@@ -284,7 +286,7 @@ type watcher struct{ f func(error) }
 
 // OnDisconnect arranges that f is called once, in a goroutine of its own, when
 // the connection ends, with the reason; at once if it has ended. stop
-// withdraws it.
+// withdraws it. Done waits for f.
 func (b *Broker) OnDisconnect(f func(reason error)) (stop func()) {
 	w := &watcher{f}
 	b.mu.Lock()
@@ -316,6 +318,9 @@ func (b *Broker) Close(reason error) {
 // end ends the connection: the one place where that happens.
 func (b *Broker) end(reason error) {
 	b.mu.Lock()
+	for b.send.lent != nil { // its caller is not to be released yet
+		b.send.returned.Wait()
+	}
 	if b.err != nil {
 		b.mu.Unlock()
 		return

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math"
 	"reflect"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -45,12 +46,12 @@ type Pending struct {
 	into   reflect.Value
 	done   chan struct{}
 	err    error
-	unsent bool   // when the connection ended
-	secret string // what the peer may repeat in its error, and must not be seen
 	charge int64
+	forgot runtime.Cleanup // gives the charge back when nobody waits
+	unsent bool            // when the connection ended
+	secret string          // what the peer may repeat in its error, and must not be seen
 	begun  time.Time
-
-	then func(error) // runs at the end, in place of closing done
+	then   func(error) // runs at the end, in place of closing done
 	// chained is the call as interceptors have let it end.
 	chained chan error
 	giveUp  context.CancelCauseFunc
@@ -194,6 +195,24 @@ func (b *Broker) hold(r *Remote) error {
 	return nil
 }
 
+// setCharge makes the answer's memory the caller's. If the call was started,
+// nobody may ever wait for it.
+func (p *Pending) setCharge(n int64) {
+	p.charge = n
+	if n > 0 && p.item != nil && p.item.kind == ownedCall {
+		account := p.b.account
+		p.forgot = runtime.AddCleanup(p, func(n int64) { account.Release(n) }, n)
+	}
+}
+
+func (p *Pending) unsetCharge() {
+	if p.charge > 0 {
+		p.forgot.Stop()
+		p.b.account.Release(p.charge)
+		p.charge = 0
+	}
+}
+
 // wait waits for the answer. The turn that ctx carries ends here.
 func (p *Pending) wait(ctx context.Context) error {
 	if p.chained != nil {
@@ -215,8 +234,7 @@ func (p *Pending) wait(ctx context.Context) error {
 			<-p.done // the answer was faster
 		}
 	}
-	p.b.account.Release(p.charge)
-	p.charge = 0
+	p.unsetCharge()
 	if p.err == nil {
 		p.b.observeCall(p, nil)
 		return nil
@@ -257,7 +275,7 @@ func (p *Pending) cancel() (sent Sent, cancelled bool) {
 		b.releaseItem(it)
 		return NotSent, true
 	case it.queued:
-		it.m.Own()
+		b.takeBack(it)
 	}
 	b.mu.Unlock()
 	return MayHaveRun, true

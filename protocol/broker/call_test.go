@@ -205,6 +205,7 @@ func TestAThousandCallsAreInFlight(t *testing.T) {
 		wg.Wait()
 		require.Zero(t, c.Tables().Outbound)
 		eventually(t, "none is left", func() bool { return s.Tables().Inbound == 0 })
+		r.Close()
 	})
 }
 

@@ -80,6 +80,9 @@ func TestAnUnsentCallIsWithdrawnWhenItIsCancelled(t *testing.T) {
 	p.send(answerSeq(m.request(), noneSeq()), answerSeq(next.request(), noneSeq()))
 	require.NoError(t, first.Wait(t.Context()))
 	require.NoError(t, last.Wait(t.Context()))
+	s.mu.Lock()
+	require.Zero(t, s.send.calls, "they take no room")
+	s.mu.Unlock()
 	r.Close()
 }
 

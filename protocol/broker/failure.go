@@ -122,6 +122,9 @@ var (
 	ErrShutdown = errors.New("this Tub is shutting down")
 	// ErrForeign: a reference that belongs to another Tub cannot be sent.
 	ErrForeign = errors.New("a reference to an object of a third Tub cannot be sent: introductions are not supported yet; send its FURL as text")
+	// ErrBoundMethod: a reference to a bound method of a Python object cannot
+	// be sent home, because Foolscap drops the connection when that arrives.
+	ErrBoundMethod = errors.New("a reference to a bound method cannot be sent back to its owner: send the object instead")
 	// ErrIntroduction: an introduction arrived.
 	ErrIntroduction = errors.New("introductions are not accepted here")
 	// ErrUnknownName: no object has that name.

@@ -150,14 +150,14 @@ func TestAnInterceptorMayRefuse(t *testing.T) {
 		return nil, refused
 	}
 	t.Run("calls that come in", func(t *testing.T) {
-		c, _ := connect(t, networks[1], nil, root, func(c *Config) { c.Inbound = []Interceptor{refuse} })
+		c, s := connect(t, networks[1], nil, root, func(c *Config) { c.Inbound = []Interceptor{refuse} })
 		r := c.root(t)
 		_, err := call[any](t.Context(), r, "m")
 		var f *Failure
 		require.ErrorAs(t, err, &f)
 		require.Equal(t, refused.Error(), f.Text)
 		r.Close()
-		eventually(t, "nobody can refuse a release", func() bool { return c.Tables().Imports == 0 })
+		eventually(t, "nobody can refuse a release", func() bool { return s.Tables().Exports == 0 })
 	})
 	t.Run("calls that go out", func(t *testing.T) {
 		c, s := connect(t, networks[1], nil, root, func(c *Config) { c.Outbound = []Interceptor{refuse} })

@@ -88,6 +88,7 @@ func (b *Broker) readCall() error {
 	in, err := b.readRequest(req)
 	if stranger { // at once: when the call has run here, another one reads
 		b.dec.SetLimits(b.cfg.Limits.Limits)
+		nameStrangersLimit(err)
 	}
 	if err != nil {
 		return b.violated(req, err)
@@ -108,6 +109,14 @@ func (b *Broker) readCall() error {
 	}
 	b.enqueue(in)
 	return nil
+}
+
+// nameStrangersLimit makes an error say which option the limit came from.
+func nameStrangersLimit(err error) {
+	var limit *banana.LimitError
+	if errors.As(err, &limit) && (limit.Limit == "MaxToken" || limit.Limit == "MaxMessage") {
+		limit.Limit = "StrangerMessage"
+	}
 }
 
 func (b *Broker) readRequest(req int64) (*inbound, error) {
@@ -228,7 +237,7 @@ func (b *Broker) readAnswer(isError bool) error {
 		delete(b.calls.waiting, req)
 		if p.item != nil && p.item.queued {
 			// Refused before all of it was sent: its caller stops lending.
-			p.item.m.Own()
+			b.takeBack(p.item)
 		}
 		if b.role.yield == nil && b.mayRest() {
 			resting = true
@@ -245,7 +254,7 @@ func (b *Broker) readAnswer(isError bool) error {
 		charge = 0
 	}
 	if !cancelled {
-		p.charge = charge
+		p.setCharge(charge)
 		p.finish(failure)
 	}
 	if resting {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -51,6 +52,20 @@ func (t *refTables) init() {
 }
 
 func (t *refTables) drop() { t.init() }
+
+// nextCLID returns a number for an object that is not in use. As with request
+// numbers, receivers take no more than 31 bits, and a connection that lives
+// for weeks may give out that many objects one after the other.
+func (t *refTables) nextCLID() int64 {
+	for {
+		if t.last++; t.last > math.MaxInt32 {
+			t.last = 1
+		}
+		if t.exports[t.last] == nil {
+			return t.last
+		}
+	}
+}
 
 // Tables says how much the tables of a connection hold, for tests and for
 // those who look after a program.
@@ -278,6 +293,9 @@ func (b *Broker) holdRemote(r *Remote) (any, error) {
 		}
 		return nil, ErrForeign
 	}
+	if r.p.clid < 0 {
+		return nil, ErrBoundMethod
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if r.closed.Load() || r.p.handles == 0 {
@@ -312,8 +330,7 @@ func (b *Broker) appendExternal(dst []byte, x any, open uint64) []byte {
 		e := t.byObj[out.obj]
 		dst = b.appendWord(dst, "my-reference")
 		if e == nil {
-			t.last++ // 2^31 objects are out of reach within one connection's memory
-			e = &export{clid: t.last, obj: out.obj, furl: out.furl}
+			e = &export{clid: t.nextCLID(), obj: out.obj, furl: out.furl}
 			t.exports[e.clid] = e
 			t.byObj[out.obj] = e
 			dst = banana.AppendInt(dst, e.clid)

@@ -14,6 +14,10 @@ import (
 // little more: eight TLS records.
 const writeSize = 128 << 10
 
+// lendSize is from which length on byte strings are written from where they
+// are: one TLS record.
+const lendSize = 16 << 10
+
 var writeBuffers = sync.Pool{New: func() any {
 	b := make([]byte, 0, writeSize+4<<10)
 	return &b
@@ -48,6 +52,8 @@ type sendQueue struct {
 	farewell    []byte // an ERROR token, for the next gap; nothing follows it
 	over        bool   // it was written, or cannot be
 	told        chan struct{}
+	lent        *item      // whose memory is being written from
+	returned    *sync.Cond // lent was reset
 	num         banana.Numberer
 	writing     bool
 	calls       int             // bytes of calls that nobody waits for here
@@ -161,9 +167,25 @@ func (b *Broker) writeAll(wait bool) {
 	defer writeBuffers.Put(buf)
 	for b.err == nil && !b.send.empty() {
 		*buf = b.fill((*buf)[:0])
+		lent := b.lend()
 		b.unlock()
-		_, err := b.conn.Write(*buf)
-		stalled := b.stream != nil && b.stream.stalled()
+		var err error
+		if len(*buf) > 0 {
+			_, err = b.conn.Write(*buf)
+		}
+		if len(lent) > 0 && err == nil {
+			_, err = b.conn.Write(lent)
+		}
+		if lent != nil {
+			b.mu.Lock()
+			b.send.lent = nil
+			b.send.returned.Broadcast()
+			b.mu.Unlock()
+		}
+		stalled := false
+		if b.stream != nil && err == nil {
+			stalled, err = b.stream.push()
+		}
 		if stalled && wait && err == nil {
 			err = b.stream.flush()
 			stalled = false
@@ -211,6 +233,33 @@ func (b *Broker) startFlusher() {
 	}()
 }
 
+// lend returns a part of the message that is being sent that fill has not
+// copied. It may be the memory of a caller: he does not get away before lent is
+// reset, which does not wait for the peer, because a Stream takes whatever is
+// written. mu is held.
+func (b *Broker) lend() []byte {
+	it := b.send.first
+	if b.stream == nil || it == nil {
+		return nil
+	}
+	part := b.send.num.Lent(it.m, writeSize)
+	if part != nil {
+		b.send.lent = it
+	}
+	return part
+}
+
+// takeBack makes sure that a message that is being sent does not refer to the
+// memory of its caller any more. mu is held, but not all the time.
+func (b *Broker) takeBack(it *item) {
+	for b.send.lent == it {
+		b.send.returned.Wait()
+	}
+	if it.queued {
+		it.m.Own()
+	}
+}
+
 // fill appends the next bytes to be written. mu is held.
 func (b *Broker) fill(buf []byte) []byte {
 	q := &b.send
@@ -222,7 +271,9 @@ func (b *Broker) fill(buf []byte) []byte {
 		}
 		if len(q.control) > 0 && (it == nil || !it.m.Started()) {
 			buf = append(buf, q.control...)
-			q.control = q.control[:0]
+			if q.control = q.control[:0]; cap(q.control) > maxKeptControl {
+				q.control = nil
+			}
 			continue
 		}
 		if it == nil {
@@ -267,6 +318,9 @@ func (b *Broker) uncount(it *item) {
 
 // maxControl bounds the PONGs that a peer can ask for without reading them.
 const maxControl = 64 << 10
+
+// maxKeptControl bounds the memory that is kept for the next ones.
+const maxKeptControl = 256
 
 // control sends a PING or PONG as soon as the current message is through.
 func (b *Broker) control(token []byte) error {

@@ -2,36 +2,64 @@ package broker
 
 import (
 	"errors"
+	"io"
 	"net"
 	"sync"
 	"syscall"
 )
 
-// A Stream wraps the connection under TLS, so that a goroutine which must not
-// wait can write: what the kernel does not take at once is kept, and another
-// goroutine sends it. That spares waking one for every message.
+// A Stream wraps the connection under TLS for two purposes. A goroutine that
+// must not wait can write: what the kernel does not take at once is kept, and
+// another goroutine sends it; that spares waking one for every message. And
+// TLS, which reads and writes record by record, needs fewer system calls:
+// what it writes is gathered, and what there is to be read is read at once.
 //
-// Until the Broker takes it over, a Stream is just the connection.
+// Until the Broker takes it over, a Stream is just the connection. One
+// goroutine at a time may read, and one at a time write.
 type Stream struct {
 	net.Conn
-	raw syscall.RawConn
+	raw  syscall.RawConn
+	ours bool // taken over; does not change while the connection is used
 
-	mu      sync.Mutex
-	instant bool   // writes do not wait
-	rest    []byte // what the kernel has not taken
+	mu  sync.Mutex
+	out *streamBuffer // what TLS has written and the kernel has not taken
 
-	// One write: here, because a closure would be an allocation each time.
-	write func(fd uintptr) bool
-	p     []byte
-	n     int
-	err   error
+	in *streamBuffer // what the kernel has given and TLS has not read
+
+	// Of one system call: here, because a closure would be an allocation
+	// each time.
+	readOnce, writeOnce func(fd uintptr) bool
+	readErr, writeErr   error
+}
+
+// streamBuffer is a buffer from a pool: no connection holds one for longer than
+// it has bytes for it.
+type streamBuffer struct {
+	b   []byte
+	off int // what is before it is done
+}
+
+func (s *streamBuffer) rest() []byte { return s.b[s.off:] }
+
+var streamBuffers = sync.Pool{New: func() any {
+	return &streamBuffer{b: make([]byte, 0, writeSize+4<<10)}
+}}
+
+func getStreamBuffer() *streamBuffer { return streamBuffers.Get().(*streamBuffer) }
+
+// put gives a buffer back. One that has grown beyond the usual is dropped.
+func (s *streamBuffer) put() {
+	if cap(s.b) <= 2*writeSize {
+		s.b, s.off = s.b[:0], 0
+		streamBuffers.Put(s)
+	}
 }
 
 // NewStream wraps a connection, or returns nil when it is not one of the
 // kernel's: then every write goes through a goroutine of its own.
 func NewStream(conn net.Conn) *Stream {
 	sc, ok := conn.(syscall.Conn)
-	if !ok || !canWriteInstantly {
+	if !ok || !haveInstantIO {
 		return nil
 	}
 	raw, err := sc.SyscallConn()
@@ -39,7 +67,7 @@ func NewStream(conn net.Conn) *Stream {
 		return nil
 	}
 	s := &Stream{Conn: conn, raw: raw}
-	s.write = s.writeInstantly
+	s.readOnce, s.writeOnce = s.tryRead, s.tryWrite
 	return s
 }
 
@@ -52,57 +80,98 @@ func (s *Stream) CloseWrite() error {
 	return errors.ErrUnsupported
 }
 
-// takeOver makes writes instant from now on.
-func (s *Stream) takeOver() {
-	s.mu.Lock()
-	s.instant = true
-	s.mu.Unlock()
-}
+// takeOver begins with what the Stream is for: from now on what is written
+// waits for push or flush.
+func (s *Stream) takeOver() { s.ours = true }
 
-// Write is called by one goroutine at a time, TLS sees to that.
 func (s *Stream) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	if !s.instant {
-		s.mu.Unlock()
+	if !s.ours {
 		return s.Conn.Write(p)
 	}
+	s.mu.Lock()
 	defer s.mu.Unlock()
-	n := 0
-	if len(s.rest) == 0 {
-		s.p, s.n, s.err = p, 0, nil
-		err := s.raw.Write(s.write)
-		n, s.p = s.n, nil
-		if s.err != nil {
-			err = s.err
-		}
-		if err != nil {
-			return n, err
-		}
+	if s.out == nil {
+		s.out = getStreamBuffer()
 	}
-	s.rest = append(s.rest, p[n:]...)
+	s.out.b = append(s.out.b, p...)
 	return len(p), nil
 }
 
-// stalled reports whether the kernel has not taken all.
-func (s *Stream) stalled() bool {
+// push gives the kernel what it takes without waiting, and reports whether
+// something is left.
+func (s *Stream) push() (left bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.rest) > 0
+	if s.out == nil {
+		return false, nil
+	}
+	s.writeErr = nil
+	if err := s.raw.Write(s.writeOnce); err != nil {
+		return true, err
+	}
+	if s.writeErr != nil {
+		return true, s.writeErr
+	}
+	return s.trim(), nil
+}
+
+// trim drops an empty buffer. mu is held.
+func (s *Stream) trim() (left bool) {
+	if len(s.out.rest()) > 0 {
+		return true
+	}
+	s.out.put()
+	s.out = nil
+	return false
 }
 
 // flush waits until the kernel has taken all.
 func (s *Stream) flush() error {
-	s.mu.Lock()
-	rest := s.rest
-	s.mu.Unlock()
-	// Nobody else writes meanwhile: the Broker has one writer. But TLS may
-	// append its own, an alert or a key update.
-	_, err := s.Conn.Write(rest)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.rest = s.rest[len(rest):]
-	if len(s.rest) == 0 {
-		s.rest = nil
+	for {
+		s.mu.Lock()
+		out := s.out
+		s.out = nil // TLS may write on, an alert or a key update
+		s.mu.Unlock()
+		if out == nil {
+			return nil
+		}
+		_, err := s.Conn.Write(out.rest())
+		out.put()
+		if err != nil {
+			return err
+		}
 	}
-	return err
+}
+
+// Close sends what it can, TLS's good-bye above all, and closes.
+func (s *Stream) Close() error {
+	if s.ours {
+		s.push()
+	}
+	return s.Conn.Close()
+}
+
+func (s *Stream) Read(p []byte) (int, error) {
+	if !s.ours {
+		return s.Conn.Read(p)
+	}
+	if s.in == nil {
+		s.readErr = nil
+		if err := s.raw.Read(s.readOnce); err != nil {
+			return 0, err
+		}
+		switch {
+		case s.readErr != nil:
+			return 0, s.readErr
+		case s.in == nil:
+			return 0, io.EOF
+		}
+	}
+	n := copy(p, s.in.rest())
+	s.in.off += n
+	if s.in.off == len(s.in.b) {
+		s.in.put()
+		s.in = nil
+	}
+	return n, nil
 }

@@ -2,6 +2,7 @@
 
 package broker
 
-const canWriteInstantly = false
+const haveInstantIO = false
 
-func (s *Stream) writeInstantly(uintptr) bool { return true }
+func (s *Stream) tryWrite(uintptr) bool { return true }
+func (s *Stream) tryRead(uintptr) bool  { return true }

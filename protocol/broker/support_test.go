@@ -460,10 +460,20 @@ func (m message) kind() string {
 }
 
 // request returns the request number of a call, answer or error.
-func (m message) request() int64 { return int64(m[2].N) }
+func (m message) request() int64 {
+	if len(m) < 3 {
+		return -1
+	}
+	return int64(m[2].N)
+}
 
 // method returns the name of the method of a call.
-func (m message) method() string { return string(m[4].Body) }
+func (m message) method() string {
+	if len(m) < 5 || m.kind() != "call" {
+		return ""
+	}
+	return string(m[4].Body)
+}
 
 // attribute returns what follows the first STRING of that name.
 func (m message) attribute(name string) string {
