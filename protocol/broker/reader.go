@@ -99,10 +99,7 @@ func (b *Broker) readLoop() {
 	switch err {
 	case errResting:
 	case errNotReader:
-		defer b.wg.Done()
-		b.mu.Lock()
-		b.runTurns()
-		b.mu.Unlock()
+		b.wg.Done()
 	default:
 		b.finishReading(err)
 	}
@@ -196,8 +193,14 @@ func (b *Broker) runHere(in *inbound) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.role.here != in {
-		b.ran(in)
-		return errNotReader // what is left to be done is done there
+		if b.ran(in) {
+			b.kick()
+			b.runTurns()
+		} else { // whoever has the turn now, it is not this goroutine
+			b.writeHere()
+			b.signalQuiet()
+		}
+		return errNotReader
 	}
 	b.role.here = nil
 	b.ran(in)

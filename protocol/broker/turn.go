@@ -138,11 +138,11 @@ func (t *turnQueue) next() *inbound {
 	return in
 }
 
-// runTurns runs calls one after the other, for as long as they keep their
+// runTurns is for who has the turn. It runs calls one after the other, for as long as they keep their
 // turn until they return, and writes what there is to be written at the end.
 // mu is held, but not while methods run.
 func (b *Broker) runTurns() {
-	for b.err == nil && b.turns.taken && b.turns.head < len(b.turns.queue) {
+	for b.err == nil && b.turns.head < len(b.turns.queue) {
 		in := b.turns.next()
 		b.mu.Unlock()
 		b.run(in)
