@@ -105,11 +105,10 @@ func TestAHalfSentCallIsFinishedFromACopyWhenItIsCancelled(t *testing.T) {
 			require.Equal(t, Answered, callError(t, err).Sent)
 		}},
 	} {
-		t.Run(test.name, func(t *testing.T) {
-			s, p := newPeer(t, noneRoot())
+		both := func(t *testing.T, s *side, p *peer) {
 			s.publish(1, noneRoot())
 			r := p.offer(s, 1)
-			lent, other := pattern(1<<20, 1), pattern(100<<10, 2)
+			lent, other := pattern(12<<20, 1), pattern(100<<10, 2)
 			original, originalOther := append([]byte(nil), lent...), append([]byte(nil), other...)
 			ctx, cancel := context.WithCancelCause(t.Context())
 			result := make(chan error, 1)
@@ -153,6 +152,14 @@ func TestAHalfSentCallIsFinishedFromACopyWhenItIsCancelled(t *testing.T) {
 			require.Zero(t, d.Buffered())
 			p.alive()
 			r.Close()
+		}
+		t.Run(test.name+" over a pipe", func(t *testing.T) {
+			s, p := newPeer(t, noneRoot())
+			both(t, s, p)
+		})
+		t.Run(test.name+" over a stream", func(t *testing.T) {
+			s, p := newStreamPeer(t, noneRoot())
+			both(t, s, p)
 		})
 	}
 }

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -88,6 +89,11 @@ func TestThePeerIsToldWhyEvenBehindWhatIsBeingSent(t *testing.T) {
 		return s.send.first != nil && s.send.first.m.Started() && s.turns.active == 0
 	})
 	p.send(5)
+	eventually(t, "the fault is seen", func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.send.farewell != nil
+	})
 	require.EqualValues(t, 1, p.receive().request(), "it is not cut short")
 	require.NotEmpty(t, p.dropped(), "what waits behind it is not sent any more")
 }
@@ -580,4 +586,66 @@ func TestAReferenceThatIsReadAfterTheEndIsNotKept(t *testing.T) {
 	p.send(callSeq(1, 1, "none", seq{"list", seq{"my-reference", 5}, seq{"my-reference", 6}, seq{"my-reference", 7}}))
 	within(t, "it ends", s.Done())
 	require.Equal(t, Tables{}, s.Tables())
+}
+
+// A countingConn counts what is read from it.
+type countingConn struct {
+	net.Conn
+	n int
+}
+
+func (c *countingConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	c.n += n
+	return n, err
+}
+
+func TestTLSSaysGoodByeWhenTheConnectionIsClosed(t *testing.T) {
+	// Python's side of a connection waits for it.
+	noLeaks(t)
+	client, server := tcpPair(t)
+	cs, counted := NewStream(client), &countingConn{Conn: server}
+	c := tls.Client(cs, &tls.Config{InsecureSkipVerify: true})
+	s := tls.Server(counted, &tls.Config{Certificates: []tls.Certificate{certificate()}, SessionTicketsDisabled: true})
+	defer s.Close()
+	shaken := make(chan error, 1)
+	go func() { shaken <- s.Handshake() }()
+	require.NoError(t, c.Handshake())
+	require.NoError(t, within(t, "the handshake ends", shaken))
+	b := newSide(t, Link{Conn: c, Stream: cs, Vocab: 1}, nil)
+	before := counted.n
+	b.Close(nil)
+	_, err := s.Read(make([]byte, 1))
+	require.Equal(t, io.EOF, err)
+	require.Greater(t, counted.n, before, "an alert")
+}
+
+func TestAPeerThatDoesNotReadCannotHoldUpTheEnd(t *testing.T) {
+	for name, end := range map[string]func(s *side, p *peer){
+		"closed":    func(s *side, _ *peer) { s.Close(nil) },
+		"shut down": func(s *side, _ *peer) { _ = s.Shutdown(canceled()) },
+		"overflow": func(s *side, p *peer) {
+			for s.Err() == nil {
+				p.send(callSeq(7, 1, "give"))
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			noLeaks(t)
+			a, b := tlsLinks(t)
+			answer := pattern(1<<20, 1)
+			s := newSide(t, a, nil, func(c *Config) { c.Limits.AnswerQueue = 8 << 20 })
+			s.publish(1, NewObject("", nil, method("give", func(context.Context) ([]byte, error) { return answer, nil })))
+			defer b.Conn.Close()
+			p := &peer{t: t, conn: b.Conn}
+			eventually(t, "answers wait", func() bool {
+				p.send(callSeq(7, 1, "give"))
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				return s.send.answers > 2<<20
+			})
+			end(s, p)
+			within(t, "it ends", s.Done())
+		})
+	}
 }

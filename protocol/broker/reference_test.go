@@ -51,8 +51,6 @@ func (k *keeper) take() (all []*hostRef) {
 	return all
 }
 
-func refs(objects ...banana.External) []banana.External { return objects }
-
 func TestReferencesAreCountedAndReleasedWithTheExactCount(t *testing.T) {
 	var k keeper
 	s, p := newPeer(t, k.object())

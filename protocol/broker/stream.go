@@ -6,6 +6,7 @@ import (
 	"net"
 	"sync"
 	"syscall"
+	"time"
 )
 
 // A Stream wraps the connection under TLS for two purposes. A goroutine that
@@ -146,10 +147,16 @@ func (s *Stream) flush() error {
 // Close sends what it can, TLS's good-bye above all, and closes.
 func (s *Stream) Close() error {
 	if s.ours {
+		// TLS lets every write fail that comes after its good-bye, which is
+		// still here. A flush that is stuck fails as well, a little later.
+		s.Conn.SetWriteDeadline(time.Now().Add(closeTime))
 		s.push()
 	}
 	return s.Conn.Close()
 }
+
+// closeTime is how long a flush that does not get on may hold up Close.
+const closeTime = 50 * time.Millisecond
 
 func (s *Stream) Read(p []byte) (int, error) {
 	if !s.ours {

@@ -378,6 +378,17 @@ func newStranger(t testing.TB, root *Object, change ...func(*Config)) (*side, *p
 	return peerOf(t, Link{Conn: a, Vocab: 1, Inbound: true}, b, root, change...)
 }
 
+// newStreamPeer is newPeer over a connection of the kernel's, which takes
+// little that is not read.
+func newStreamPeer(t testing.TB, root *Object, change ...func(*Config)) (*side, *peer) {
+	noLeaks(t)
+	a, b := tcpPair(t)
+	require.NoError(t, a.(*net.TCPConn).SetWriteBuffer(16<<10))
+	require.NoError(t, b.(*net.TCPConn).SetReadBuffer(16<<10))
+	stream := NewStream(a)
+	return peerOf(t, Link{Conn: stream, Stream: stream, Vocab: 1}, b, root, change...)
+}
+
 func peerOf(t testing.TB, link Link, conn net.Conn, root *Object, change ...func(*Config)) (*side, *peer) {
 	p := &peer{t: t, conn: conn}
 	p.next, p.stop = iter.Pull2(banana.Scan(p, link.Vocab))

@@ -73,8 +73,7 @@ func pythonRoot() *Object {
 			mu.Unlock()
 		}
 	}
-	var root *Object
-	root = NewObject("", nil,
+	root := NewObject("", nil,
 		NewMethod("add", func(_ context.Context, a struct{ A, B any }) (any, error) {
 			x, ok := a.A.(int64)
 			y, ok2 := a.B.(int64)
