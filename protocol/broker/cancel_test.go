@@ -319,3 +319,37 @@ func TestCancellingAtAnyMomentLeavesNothingBehind(t *testing.T) {
 		})
 	})
 }
+
+func TestWhatWasLentIsTheCallersAgainWhenHisCallEnds(t *testing.T) {
+	// The race detector sees it if anybody still reads what was lent.
+	sink := NewObject("", nil, NewMethod("sink", func(_ context.Context, a struct{ B []byte }) (int, error) { return len(a.B), nil }))
+	lent := pattern(4<<20, 1)
+	for _, how := range []string{"cancelled", "closed here", "closed there"} {
+		t.Run(how, func(t *testing.T) {
+			for i := range 15 {
+				c, s := connect(t, networks[1], nil, sink)
+				r := c.root(t)
+				ctx, cancel := context.WithCancel(t.Context())
+				end := time.AfterFunc(time.Duration(i)*time.Millisecond, map[string]func(){
+					"cancelled":    cancel,
+					"closed here":  func() { c.Close(nil) },
+					"closed there": func() { s.Close(nil) },
+				}[how])
+				for {
+					_, err := call[int](ctx, r, "sink", lent)
+					for j := 0; j < len(lent); j += 4 << 10 {
+						lent[j]++
+					}
+					if err != nil {
+						break
+					}
+				}
+				end.Stop()
+				cancel()
+				r.Close()
+				c.Close(nil)
+				s.Close(nil)
+			}
+		})
+	}
+}

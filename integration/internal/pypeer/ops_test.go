@@ -525,10 +525,15 @@ func TestCrossedDialsLeaveOneConnection(t *testing.T) {
 		b.Do("release_hellos", nil, &held)
 		assert.Equal(t, 2, held)
 
-		require.NoError(t, atoB.Result(nil))
-		require.NoError(t, btoA.Result(nil))
-		assert.Len(t, a.Connections(), 1)
-		assert.Len(t, b.Connections(), 1)
+		// Who hears of his refusal before the other connection is through
+		// gives his request up.
+		for _, request := range []*Pending{atoB, btoA} {
+			if err := request.Result(nil); err != nil {
+				assert.ErrorContains(t, err, "Duplicate connection")
+			}
+		}
+		a.WaitConnections(1)
+		b.WaitConnections(1)
 		a.WaitEvent("negotiation_failed", nil)
 		b.WaitEvent("negotiation_failed", nil)
 	})
