@@ -36,25 +36,24 @@ func (t *Tub) connect(ctx context.Context, peer furl.TubID, hints []furl.Hint) (
 		}
 		return b, nil
 	}
-	if c := t.current(peer); c != nil {
-		return c.b, nil
-	}
-	if ctx.Err() != nil {
-		return nil, &DialError{Peer: peer, Err: ctxError(ctx)}
-	}
-	a, err := t.join(peer, hints)
-	if err != nil {
-		return nil, &DialError{Peer: peer, Err: err}
-	}
-	defer a.leave()
-	select {
-	case <-a.done:
-		if a.err != nil {
-			return nil, a.err
+	for {
+		if c := t.current(peer); c != nil {
+			return c.b, nil
 		}
-		return a.conn.b, nil
-	case <-ctx.Done():
-		return nil, &DialError{Peer: peer, Err: ctxError(ctx), Hints: a.snapshot()}
+		if ctx.Err() != nil {
+			return nil, &DialError{Peer: peer, Err: ctxError(ctx)}
+		}
+		a, err := t.join(peer)
+		if err != nil {
+			return nil, &DialError{Peer: peer, Err: err}
+		}
+		// The attempt before this one may have succeeded since we looked.
+		if c := t.current(peer); c != nil {
+			a.finish(c, nil)
+		}
+		if a.enter(hints) {
+			return a.wait(ctx)
+		}
 	}
 }
 
@@ -106,27 +105,32 @@ type attempt struct {
 	hints     []*HintStatus
 }
 
-// join returns the attempt to reach a Tub that is going on, or begins one, and
-// adds hints that it does not try yet.
-func (t *Tub) join(peer furl.TubID, hints []furl.Hint) (*attempt, error) {
+// join returns the attempt to reach a Tub that is going on, or begins one.
+func (t *Tub) join(peer furl.TubID) (*attempt, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.closed {
 		return nil, ErrTubClosed
 	}
-	if a := t.attempts[peer]; a != nil && a.enter(hints) {
+	if a := t.attempts[peer]; a != nil && a.goesOn() {
 		return a, nil
 	}
 	a := &attempt{t: t, peer: peer, slot: make(chan struct{}, 1), done: make(chan struct{})}
 	a.ctx, a.cancel = context.WithCancel(t.ctx)
 	t.attempts[peer] = a
 	t.wg.Go(a.await)
-	a.enter(hints)
 	return a, nil
 }
 
-// enter counts somebody who waits, and starts new hints. It fails when the
-// attempt has ended. t.mu is held.
+func (a *attempt) goesOn() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return !a.ended
+}
+
+// enter counts somebody who waits, and starts the hints that are not tried
+// yet. It fails when the attempt has ended; until then, await keeps the
+// WaitGroup of the Tub above zero.
 func (a *attempt) enter(hints []furl.Hint) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -150,6 +154,20 @@ next:
 		a.t.wg.Go(a.exhausted)
 	}
 	return true
+}
+
+// wait waits for the connection, after enter.
+func (a *attempt) wait(ctx context.Context) (*broker.Broker, error) {
+	defer a.leave()
+	select {
+	case <-a.done:
+		if a.err != nil {
+			return nil, a.err
+		}
+		return a.conn.b, nil
+	case <-ctx.Done():
+		return nil, &DialError{Peer: a.peer, Err: ctxError(ctx), Hints: a.snapshot()}
+	}
 }
 
 // leave ends the attempt when nobody waits for it any more.
@@ -202,7 +220,9 @@ func (a *attempt) finishAndUnlock(c *connection, err error) {
 	}
 	err = a.err
 	a.mu.Unlock()
-	a.t.infos.attempted(a.peer, hints, err)
+	if c == nil || len(hints) > 0 { // there was something to be tried
+		a.t.infos.attempted(a.peer, hints, err)
+	}
 	a.t.mu.Lock()
 	if a.t.attempts[a.peer] == a {
 		delete(a.t.attempts, a.peer)

@@ -2,6 +2,7 @@ package tub_test
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -43,6 +44,9 @@ func dialRaw(t testing.TB, address string) net.Conn {
 func request(id furl.TubID) string {
 	return fmt.Sprintf("GET /id/%s HTTP/1.1\r\nHost: x\r\nUpgrade: TLS/1.0\r\nConnection: Upgrade\r\n\r\n", id)
 }
+
+// consent is how a listener answers to a request that it grants.
+const consent = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: TLS/1.0, PB/1.0\r\nConnection: Upgrade\r\n\r\n"
 
 // reply returns all that a listener has to say about a Tub. TLS that nobody
 // begins is not waited for.
@@ -153,10 +157,17 @@ func TestOfTooManyNegotiationsTheSilentOnesGo(t *testing.T) {
 	for _, conn := range []net.Conn{second, third} {
 		_, err := io.WriteString(conn, request(tb.TubID()))
 		require.NoError(t, err)
-		answer := make([]byte, 12)
+		answer := make([]byte, len(consent))
 		_, err = io.ReadFull(conn, answer)
 		require.NoError(t, err)
-		require.Equal(t, "HTTP/1.1 101", string(answer))
+		require.Equal(t, consent, string(answer))
+		// The Tub's hello shows that it has gone on.
+		secure := tls.Client(conn, &tls.Config{
+			Certificates:       []tls.Certificate{*newIdentity(t).Certificate()},
+			InsecureSkipVerify: true,
+		})
+		_, err = secure.Read(make([]byte, 1))
+		require.NoError(t, err)
 	}
 	fourth := dialRaw(t, address)
 	hungUp(t, fourth)
@@ -230,7 +241,12 @@ func TestEveryConnectionIsCountedOnce(t *testing.T) {
 	t.Run("whose Tub ends meanwhile", func(t *testing.T) {
 		l, _ := newListener(t, nil)
 		for range 20 {
-			tb := newTub(t, nil)
+			come := make(chan struct{}, 100)
+			tb := newTub(t, &tub.Options{Observer: func(e tub.Event) {
+				if e.Kind == tub.EventNegotiate {
+					come <- struct{}{}
+				}
+			}})
 			require.NoError(t, tb.Attach(l))
 			f := register(t, tb, calculator())
 			var wg sync.WaitGroup
@@ -243,7 +259,7 @@ func TestEveryConnectionIsCountedOnce(t *testing.T) {
 				})
 			}
 			wg.Go(func() {
-				eventually(t, func() bool { return l.Open() > 0 }, "somebody has come")
+				<-come
 				tb.Close()
 			})
 			wg.Wait()

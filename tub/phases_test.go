@@ -47,7 +47,7 @@ func agreeToTLS(conn net.Conn) {
 			break
 		}
 	}
-	io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: TLS/1.0, PB/1.0\r\nConnection: Upgrade\r\n\r\n")
+	io.WriteString(conn, consent)
 }
 
 // stallingConn lets so many writes through.

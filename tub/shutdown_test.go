@@ -133,11 +133,13 @@ func TestAClosedTubIsOfNoUse(t *testing.T) {
 	}
 	_, err := tub.Call[int](within(t), unresolved, "add", 1, 2)
 	assert.ErrorIs(t, err, tub.ErrTubClosed)
-	for _, ref := range []*tub.Ref{p.ref, own} {
-		_, err = tub.Call[int](within(t), ref, "add", 1, 2)
-		assertNotSent(t, err, tub.ErrDeadReference, tub.ErrClosed)
-		ref.Close()
-	}
+	_, err = tub.Call[int](within(t), p.ref, "add", 1, 2)
+	assertNotSent(t, err, tub.ErrDeadReference, tub.ErrClosed)
+	p.ref.Close()
+	// Of the two ends of the loopback, one may see the other go first.
+	_, err = tub.Call[int](within(t), own, "add", 1, 2)
+	assertNotSent(t, err, tub.ErrDeadReference)
+	own.Close()
 	assert.Empty(t, p.client.Peers())
 	assert.Empty(t, p.client.Hints())
 	assert.NotEmpty(t, p.client.TubID())
