@@ -426,3 +426,60 @@ func TestAWildcardAddressAdvertisesOnlyALocation(t *testing.T) {
 		assert.Equal(t, []furl.Hint{"tcp:server.example:9900"}, tb.Hints())
 	}
 }
+
+// Peers may be waiting for a Tub to come back: the first thing that they hear
+// must not be that it is not there.
+func TestATubIsThereFromTheFirstMoment(t *testing.T) {
+	m := newMemory()
+	for range 100 {
+		tb := newTub(t, nil)
+		a := m.listen("mem:x")
+		answer := make(chan string, 1)
+		go func() {
+			s, err := m.dialer()(within(t), dialRequest("mem:x"))
+			if !assert.NoError(t, err) {
+				return
+			}
+			defer s.Close()
+			_, err = io.WriteString(s, request(tb.TubID()))
+			assert.NoError(t, err)
+			buf := make([]byte, len("HTTP/1.1 101"))
+			_, err = io.ReadFull(s, buf)
+			assert.NoError(t, err)
+			answer <- string(buf)
+		}()
+		_, err := tb.Listen(a)
+		require.NoError(t, err)
+		require.Equal(t, "HTTP/1.1 101", <-answer)
+		require.NoError(t, tb.Close())
+	}
+}
+
+func TestTheLowestVersionOfTLSIsAnOption(t *testing.T) {
+	for _, test := range []struct {
+		lowest, offered uint16
+		taken           bool
+	}{
+		{0, tls.VersionTLS13, true},
+		{0, tls.VersionTLS12, true},
+		{0, tls.VersionTLS11, false},
+		{tls.VersionTLS13, tls.VersionTLS12, false},
+		{tls.VersionTLS10, tls.VersionTLS10, true},
+	} {
+		t.Run(tls.VersionName(test.lowest)+" and "+tls.VersionName(test.offered), func(t *testing.T) {
+			server := newServer(t, &tub.Options{MinTLS: test.lowest})
+			conn := dialRaw(t, server.Hints()[0].String()[len("tcp:"):])
+			_, err := io.WriteString(conn, request(server.TubID()))
+			require.NoError(t, err)
+			_, err = io.ReadFull(conn, make([]byte, len(consent)))
+			require.NoError(t, err)
+			err = tls.Client(conn, &tls.Config{
+				Certificates:       []tls.Certificate{*newIdentity(t).Certificate()},
+				InsecureSkipVerify: true,
+				MinVersion:         test.offered,
+				MaxVersion:         test.offered,
+			}).Handshake()
+			assert.Equal(t, test.taken, err == nil, "%v", err)
+		})
+	}
+}

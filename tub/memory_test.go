@@ -250,3 +250,26 @@ func (c *freezingConn) Read(p []byte) (int, error) {
 		return n, err
 	}
 }
+
+// stuckConn does not read any more once it is stuck.
+type stuckConn struct {
+	net.Conn
+	stuck  <-chan struct{}
+	once   sync.Once
+	closed chan struct{}
+}
+
+func (c *stuckConn) Read(p []byte) (int, error) {
+	select {
+	case <-c.stuck:
+		<-c.closed
+		return 0, net.ErrClosed
+	default:
+		return c.Conn.Read(p)
+	}
+}
+
+func (c *stuckConn) Close() error {
+	c.once.Do(func() { close(c.closed) })
+	return c.Conn.Close()
+}

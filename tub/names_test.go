@@ -442,3 +442,13 @@ func TestTheHintsOfAListenerKeepTheirOrder(t *testing.T) {
 	l := listen(t, tb)
 	assert.Equal(t, append(want, l.Hints()...), register(t, tb, calculator()).Hints)
 }
+
+func TestAFURLIsReadWhole(t *testing.T) {
+	f := register(t, newServer(t, nil), calculator())
+	g, err := tub.ParseFURL(f.Reveal())
+	require.NoError(t, err)
+	assert.True(t, f.Equal(g))
+	_, err = tub.ParseFURL("swordfish")
+	require.Error(t, err)
+	assert.NotContains(t, err.Error(), "swordfish")
+}

@@ -163,7 +163,7 @@ func TestAnObserverIsToldWhatHappens(t *testing.T) {
 			}
 		}
 		ids := make(map[uint64]bool)
-		for _, event := range e.all {
+		for _, event := range e.sofar() {
 			assert.NotZero(t, event.ID)
 			assert.False(t, ids[event.ID], "each has an ID of its own")
 			ids[event.ID] = true
@@ -232,7 +232,7 @@ func TestNoSecretIsToldToLoggersObserversAndCallers(t *testing.T) {
 		require.Error(t, err)
 		text += fmt.Sprintf("%v %+v\n", err, err)
 	}
-	for _, e := range seen.all {
+	for _, e := range seen.sofar() {
 		if e.Kind == tub.EventCall && e.Inbound {
 			continue // what a method fails with is the program's own
 		}

@@ -394,3 +394,38 @@ func TestAfterARefusalTheOtherConnectionIsWaitedFor(t *testing.T) {
 		})
 	})
 }
+
+// The old connection of a peer that has vanished and come back may take its
+// time to end. Its successor does not wait for that.
+func TestAConnectionThatIsReplacedHoldsUpNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory()
+		serverID, clientID := newIdentities(t) // the server decides
+		server := newTubOf(t, serverID, nil)
+		_, err := server.Listen(m.listen("mem:x"))
+		require.NoError(t, err)
+		f := register(t, server, calculator())
+		stuck := make(chan struct{})
+		toMemory := m.dialer()
+		vanished, again := newTubOf(t, clientID, nil), newTubOf(t, clientID, nil)
+		handle(t, vanished, map[string]dial{"mem": func(ctx context.Context, req handlers.DialRequest) (handlers.Stream, error) {
+			s, err := toMemory(ctx, req)
+			s.Conn = &stuckConn{Conn: s.Conn, stuck: stuck, closed: make(chan struct{})}
+			return s, err
+		}})
+		handle(t, again, map[string]dial{"mem": toMemory})
+		first, err := vanished.Connect(t.Context(), f)
+		require.NoError(t, err)
+		defer first.Close()
+		close(stuck)
+		_, err = tub.Start[int](t.Context(), first, "add", 1, 2)
+		require.NoError(t, err) // its answer is the last that goes out
+		synctest.Wait()
+		begun := time.Now()
+		second, err := again.Connect(t.Context(), f)
+		require.NoError(t, err)
+		defer second.Close()
+		assert.Zero(t, time.Since(begun))
+		assert.Equal(t, []furl.TubID{clientID.TubID()}, server.Peers())
+	})
+}

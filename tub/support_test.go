@@ -208,11 +208,16 @@ func (e *events) observe(event tub.Event) {
 	e.all = append(e.all, event)
 }
 
-// of returns the events of one kind.
-func (e *events) of(kind eventKind) []tub.Event {
+// sofar returns all events.
+func (e *events) sofar() []tub.Event {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return slices.DeleteFunc(slices.Clone(e.all), func(event tub.Event) bool { return event.Kind != kind })
+	return slices.Clone(e.all)
+}
+
+// of returns the events of one kind.
+func (e *events) of(kind eventKind) []tub.Event {
+	return slices.DeleteFunc(e.sofar(), func(event tub.Event) bool { return event.Kind != kind })
 }
 
 // logs is a buffer to log to.

@@ -594,3 +594,57 @@ func TestBothVocabulariesWork(t *testing.T) {
 		})
 	}
 }
+
+func TestFailuresThatCannotBeTakenAreViolations(t *testing.T) {
+	s, p := newPeer(t, noneRoot())
+	s.publish(1, noneRoot())
+	r := p.offer(s, 1)
+	failure := func(attributes ...any) func(int64) seq {
+		return func(req int64) seq {
+			return seq{"error", req, append(seq{"copyable", failureClass}, attributes...)}
+		}
+	}
+	many := seq{"list"}
+	for range 101 {
+		many = append(many, "x.Y")
+	}
+	for _, test := range []struct {
+		name   string
+		answer func(req int64) seq
+		text   string
+	}{
+		{"a type that is far too long", failure("type", pattern(lenient*maxFailureType+1, 1)), "failure.type: 1601 bytes, at most 1600"},
+		{"a text that is far too long", failure("value", pattern(lenient*maxFailureValue+1, 1)), "failure.value: 8001 bytes"},
+		{"a traceback that is far too long", failure("traceback", pattern(lenient*maxFailureTraceback+1, 1)), "failure.traceback: 16001 bytes"},
+		{"a parent that is far too long", failure("parents", seq{"list", pattern(lenient*maxFailureType+1, 1)}), "failure.parents: 1601 bytes"},
+		{"far too many parents", failure("parents", many), "more than 100 parents"},
+		{"parents that are no list", failure("parents", "x.Y"), "expected list"},
+		{"a text that is a number", failure("value", 5), "failure.value: expected bytes, got int64"},
+		{"an attribute that nobody knows", failure("color", "red"), "not an attribute"},
+		{"a copyable of another class", func(req int64) seq { return seq{"error", req, seq{"copyable", "x.Y"}} }, `got a copyable "x.Y"`},
+		{"a list", func(req int64) seq { return seq{"error", req, seq{"list"}} }, "got list"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			q, _, err := begin[any](t.Context(), r, "m")
+			require.NoError(t, err)
+			p.send(test.answer(p.receive().request()))
+			err = q.Wait(t.Context())
+			var v *banana.Violation
+			require.ErrorAs(t, err, &v)
+			require.Contains(t, err.Error(), test.text)
+			require.Equal(t, Answered, callError(t, err).Sent)
+			p.alive()
+		})
+	}
+
+	// What is longer than Python's limits by its own mistake is taken.
+	q, _, err := begin[any](t.Context(), r, "m")
+	require.NoError(t, err)
+	p.send(failure("type", "x.Y", "value", strings.Repeat("ä", 1000), "traceback", strings.Repeat("ä", 2000), "parents", seq{"list"})(p.receive().request()))
+	var f *Failure
+	require.ErrorAs(t, q.Wait(t.Context()), &f)
+	require.Equal(t, strings.Repeat("ä", 1000), f.Text)
+	require.Equal(t, 4000, len(f.Traceback))
+	require.True(t, f.IsType("x.Y"))
+	r.Close()
+}
