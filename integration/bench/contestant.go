@@ -56,6 +56,7 @@ type streamer interface {
 // implementations are what the processes of this command can act as.
 var implementations = map[string]implementation{
 	"tls":      bareTLS{},
+	"answered": answeredTLS{},
 	"netrpc":   netRPC{},
 	"grpc":     gRPC{},
 	"foolscap": foolscap{},
@@ -78,6 +79,7 @@ type contestant struct {
 // The contestants that the targets speak of.
 const (
 	baselineTLS    = "tls"
+	answeredName   = "answered"
 	baselineNetRPC = "netrpc"
 	baselineGRPC   = "grpc"
 	ours           = "foolscap"
@@ -85,6 +87,7 @@ const (
 
 var contestants = []contestant{
 	{baselineTLS, "bare TLS", "tls", "tls"},
+	{answeredName, "TLS, answered", "answered", "answered"},
 	{baselineNetRPC, "net/rpc", "netrpc", "netrpc"},
 	{baselineGRPC, "gRPC-go", "grpc", "grpc"},
 	{ours, "Go to Go", "foolscap", "foolscap"},

@@ -98,6 +98,9 @@ func (f figure) cell(rounds []float64) string {
 }
 
 func (j judgement) needed() string {
+	if j.need == 0 {
+		return "–"
+	}
 	sign := "≤"
 	if figureByKey(j.figure).higher {
 		sign = "≥"
@@ -131,6 +134,8 @@ func (j judgement) verdict() string {
 	switch {
 	case !j.measured():
 		return "not measured"
+	case j.need == 0:
+		return "to compare"
 	case j.met():
 		return "met"
 	default:
@@ -194,7 +199,7 @@ type jsonTarget struct {
 	Title  string   `json:"title"`
 	Figure string   `json:"figure"`
 	Than   string   `json:"than,omitempty"`
-	Need   float64  `json:"need"`
+	Need   float64  `json:"need,omitempty"` // absent in a comparison that is no target
 	Got    *float64 `json:"got"`
 	Middle *float64 `json:"median_of_rounds"`
 	Least  *float64 `json:"least"`
@@ -245,8 +250,10 @@ func (o *outcome) writeJSON(w io.Writer) error {
 	for _, t := range targets {
 		described := jsonTarget{Title: t.title, Figure: t.figure, Than: t.than, Need: t.need}
 		if j := t.judge(o.results); j.measured() {
-			described.Got, described.Middle, described.Met = &j.got, &j.middle, new(j.met())
-			described.Least, described.Most = &j.least, &j.most
+			described.Got, described.Middle, described.Least, described.Most = &j.got, &j.middle, &j.least, &j.most
+			if t.need != 0 {
+				described.Met = new(j.met())
+			}
 		}
 		report.Targets = append(report.Targets, described)
 	}

@@ -164,10 +164,11 @@ func (b *Broker) readElsewhere() {
 	go b.readLoop()
 }
 
-// takeTurn gives a call the turn, for the reader to run it, when it is alone
-// and answers can be written without waiting.
+// takeTurn gives a call the turn, for the reader to run it, when answers can be
+// written without waiting and the call is alone, or so long that waking
+// somebody for it costs more than it spares.
 func (b *Broker) takeTurn(in *inbound) bool {
-	if b.stream == nil || in.method.concurrent || b.role.yield != nil || b.dec.Buffered() > 0 {
+	if b.stream == nil || in.method.concurrent || b.role.yield != nil || b.dec.Buffered() > 0 && in.charge < lendSize {
 		return false
 	}
 	b.mu.Lock()
