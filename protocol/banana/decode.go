@@ -67,6 +67,8 @@ type Decoder struct {
 
 	limits   Limits
 	tokens   int
+	counted  int // tokens to come that are in it already
+	partial  int // bytes of a header that came before the reader ended
 	cost     int64
 	reserved int64 // of the account, for this message
 	taken    int64 // of the account too, but the caller's to release
@@ -113,6 +115,10 @@ func NewDecoder(r io.Reader, buffered []byte, cfg *DecoderConfig) *Decoder {
 	d.end = copy(d.buf, buffered)
 	return d
 }
+
+// Unread returns what of an incomplete token header was read when the reader
+// ended, or nil.
+func (d *Decoder) Unread() []byte { return d.hdr[:d.partial] }
 
 // Buffered returns the number of bytes that can be read without waiting.
 func (d *Decoder) Buffered() int { return d.end - d.pos }
@@ -192,6 +198,7 @@ func (d *Decoder) slowHeader() (Token, error) {
 				if n > 0 || d.depth() > 0 {
 					err = unexpected(err)
 				}
+				d.partial = n
 				return tok, err
 			}
 		}
@@ -261,8 +268,9 @@ func (d *Decoder) account(tok Token) error {
 	d.atIndex = false
 	d.fresh = ""
 	tokens := 1
-	if atIndex {
-		tokens = 0 // counted with its OPEN, so that no limit parts the two
+	if d.counted > 0 {
+		d.counted--
+		tokens = 0
 	}
 	switch tok.Type {
 	case TypeOpen:
@@ -272,11 +280,14 @@ func (d *Decoder) account(tok Token) error {
 		open := d.opens
 		d.opens++
 		d.atIndex = true
-		tokens = 2
 		if d.depth() == 0 {
 			d.forget()
-			d.tokens = 0
+			d.tokens, tokens = 0, 1
 		}
+		// What it opens and the first token within, the number of a
+		// reference for one, are counted here: no limit parts them.
+		tokens += 2
+		d.counted = 2
 		if d.beyond > 0 || len(d.stack) >= d.limits.MaxDepth {
 			d.beyond++
 			return d.limit("MaxDepth", d.limits.MaxDepth, d.depth())

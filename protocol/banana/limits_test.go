@@ -157,6 +157,38 @@ func TestLimitsOfAMessage(t *testing.T) {
 	}
 }
 
+func TestNoLimitOfTokensPartsAReferenceFromItsNumber(t *testing.T) {
+	for limit := 2; limit < 30; limit++ {
+		var got []int64
+		number := func(d *Decoder) {
+			n, err := d.Int("its number")
+			require.NoError(t, err)
+			got = append(got, n)
+		}
+		cfg := &DecoderConfig{Vocab: 1, Limits: Limits{MaxTokens: limit},
+			External: func(d *Decoder, opentype string, _ Taster) (any, bool, error) {
+				number(d)
+				return &object{}, true, d.Close(opentype)
+			},
+			Skipped: func(d *Decoder, opentype string) error {
+				if opentype != "my-reference" {
+					return nil
+				}
+				n, ok, err := d.SkippedInt()
+				require.True(t, ok)
+				got = append(got, n)
+				return err
+			}}
+		d := NewDecoder(bytes.NewReader(answer("(list (my-reference 5) (list (my-reference 6)))")), nil, cfg)
+		var v any
+		if err := answerValue(d, func() error { return decodeTarget(d, &v, nil) }); err != nil {
+			requireLimit(t, err, "MaxTokens")
+			require.NoError(t, d.Skip())
+		}
+		require.Equal(t, []int64{5, 6}, got, "limit %d", limit)
+	}
+}
+
 func TestTheEncoderKeepsTheLimitsOfDepthTokensAndSize(t *testing.T) {
 	l := Limits{MaxDepth: 5, MaxTokens: 40, MaxMessage: 2000}
 	deep := NewList(NewList(NewList(NewList())))

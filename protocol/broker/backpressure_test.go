@@ -255,6 +255,32 @@ func TestTheErrorOfABusyConnectionNamesTheLimit(t *testing.T) {
 	require.EqualValues(t, 1, p.receive().request())
 }
 
+func TestAPeerThatReadsLivesOnWhenOthersHaveUsedUpTheMemory(t *testing.T) {
+	const size = 100_000
+	s, p := newPeer(t, nil, func(c *Config) { c.Account = banana.NewAccount("Tub", 1<<20, nil) })
+	s.publish(1, NewObject("", nil, method("much", func(context.Context) (any, error) { return pattern(size, 1), nil })))
+	p.send(callSeq(1, 1, "much"))
+	require.Equal(t, "answer", p.receive().kind())
+	others := int64(1<<20 - size/2)
+	require.NoError(t, s.conf.Account.Reserve(others))
+	for i := range 3 {
+		p.send(callSeq(2+i, 1, "much"))
+		m := p.receive()
+		require.Equal(t, "error", m.kind())
+		require.Contains(t, m.attribute("value"), "limit Tub is 1048576")
+	}
+	// Not even the error fits.
+	rest := int64(1<<20) - others
+	require.NoError(t, s.conf.Account.Reserve(rest))
+	s.conf.Account.Release(2000) // room for the call, but not for its answer
+	p.send(callSeq(9, 1, "much"))
+	require.Contains(t, p.receive().attribute("value"), "limit Tub is 1048576")
+	s.conf.Account.Release(others + rest - 2000)
+	p.send(callSeq(10, 1, "much"))
+	require.Equal(t, "answer", p.receive().kind())
+	eventually(t, "all is released", func() bool { return s.conf.Account.Used() == 0 })
+}
+
 func TestFloodsOfAPeerThatDoesNotRead(t *testing.T) {
 	for _, test := range []struct {
 		name  string

@@ -425,7 +425,12 @@ func (b *Broker) readError(err error) error {
 		return err
 	case errors.As(err, &remote):
 		return err
-	case errors.Is(err, io.EOF):
+	case b.late != nil:
+		if text, ok := b.late(b.dec.Unread()); ok { // one that is shorter than a header may be
+			return &lateRefusal{text}
+		}
+	}
+	if errors.Is(err, io.EOF) {
 		return ErrLost
 	}
 	return errors.Join(ErrLost, err)

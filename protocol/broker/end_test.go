@@ -44,6 +44,7 @@ func TestWhatEndsAConnectionIsItsReason(t *testing.T) {
 		{"a call of nothing", func(p *peer) { p.send(seq{"call"}) }, nil, "CLOSE", true},
 		{"a negative request number", func(p *peer) { p.send(seq{"call", -1, 1, "x"}) }, nil, "negative request number", true},
 		{"a negative number of arguments", func(p *peer) { p.send(seq{"call", 1, 1, "none", seq{"arguments", -1}}) }, nil, "negative number of arguments", true},
+		{"a late refusal that is short", func(p *peer) { p.write([]byte("error: no\r\n\r\n")); p.conn.Close() }, ErrLost, "no", false},
 		{"a late refusal", func(p *peer) { p.write([]byte(refusal)) }, ErrLost, "You can't handle banana version 3", true},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -154,6 +154,13 @@ const (
 	noTraceback  = "Traceback unavailable\n"
 )
 
+// errMethodEnded is the error of a call whose method has ended its goroutine.
+var errMethodEnded = errors.New("the method did not return")
+
+// errInterceptorEnded is the error of a call whose interceptor has ended its
+// goroutine, with runtime.Goexit.
+var errInterceptorEnded = errors.New("the interceptor did not return")
+
 // panicError is what a method that panicked returns.
 type panicError struct {
 	value any

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 	"time"
 
@@ -17,7 +18,7 @@ const (
 	EventNegotiate  Kind = "negotiate"  // a negotiation has ended: Inbound, Elapsed, Err
 	EventConnect    Kind = "connect"    // a connection is up
 	EventDisconnect Kind = "disconnect" // a connection is gone: Err says why
-	EventCall       Kind = "call"       // a call has ended: Inbound, Method, Elapsed, Err
+	EventCall       Kind = "call"       // a call has ended: Inbound, Method, Elapsed, Err; Detail "refused": before it ran
 	EventReference  Kind = "reference"  // a reference was received (Inbound), sent, or released
 	EventGift       Kind = "gift"       // an introduction has arrived
 	EventLimit      Kind = "limit"      // a limit was hit: Err is or wraps the *banana.LimitError
@@ -65,7 +66,9 @@ type CallInfo struct {
 // An Interceptor stands around calls. It calls next once to go on, or returns
 // an error without; it may look at arguments and result, and change the
 // context. Interceptors run in the order of the configuration, the first one
-// outermost; for inbound calls within the call's turn.
+// outermost; for inbound calls within the call's turn. An error of an
+// interceptor is the caller's, in a [CallError] if it is none. Calls of the
+// protocol's own, the look-up of a name among them, pass no interceptor.
 type Interceptor func(ctx context.Context, call *CallInfo, next func(context.Context) (any, error)) (any, error)
 
 func intercept(ctx context.Context, chain []Interceptor, info *CallInfo, last func(context.Context) (any, error)) (any, error) {
@@ -75,4 +78,26 @@ func intercept(ctx context.Context, chain []Interceptor, info *CallInfo, last fu
 	return chain[0](ctx, info, func(ctx context.Context) (any, error) {
 		return intercept(ctx, chain[1:], info, last)
 	})
+}
+
+// intercepted makes a call of ours, which call does, within the interceptors.
+// result is where they find its result.
+func (r *Remote) intercepted(ctx context.Context, method string, args Args, result any, call func(context.Context) error) error {
+	sent := NotSent
+	info := &CallInfo{Peer: r.b.peer, Interface: r.Interface(), Method: method, Args: args}
+	_, err := intercept(ctx, r.b.cfg.Outbound, info, func(ctx context.Context) (any, error) {
+		err := call(ctx)
+		sent = Answered
+		if failed, ok := errors.AsType[*CallError](err); ok {
+			sent = failed.Sent
+		}
+		return result, err
+	})
+	if err == nil {
+		return nil
+	}
+	if _, ok := errors.AsType[*CallError](err); ok {
+		return err
+	}
+	return &CallError{Peer: r.b.peer, Method: method, Sent: sent, Err: err}
 }

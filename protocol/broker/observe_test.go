@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -164,6 +165,8 @@ func TestAnInterceptorMayRefuse(t *testing.T) {
 		r := c.root(t)
 		_, err := call[any](t.Context(), r, "m")
 		require.ErrorIs(t, err, refused)
+		require.Equal(t, NotSent, callError(t, err).Sent)
+		require.Equal(t, "m", callError(t, err).Method)
 		require.ErrorIs(t, r.Send(t.Context(), "m", Args{}), refused)
 		p, _, err := begin[any](t.Context(), r, "m")
 		require.NoError(t, err)
@@ -171,6 +174,54 @@ func TestAnInterceptorMayRefuse(t *testing.T) {
 		require.Zero(t, s.Tables().Inbound)
 	})
 	require.False(t, ran)
+}
+
+func TestAnInterceptorThatDoesNotReturnFailsItsCall(t *testing.T) {
+	root := noneRoot()
+	for name, test := range map[string]struct {
+		leave func()
+		text  string
+		sent  Sent
+	}{
+		"it panics":                {func() { panic("in the way") }, "panic: in the way", NotSent},
+		"it ends its goroutine":    {runtime.Goexit, errInterceptorEnded.Error(), NotSent},
+		"it fails behind the call": {nil, "too late", Answered},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, _ := connect(t, networks[1], nil, root, func(c *Config) {
+				c.Outbound = []Interceptor{func(ctx context.Context, call *CallInfo, next func(context.Context) (any, error)) (any, error) {
+					if test.leave != nil {
+						test.leave()
+					}
+					next(ctx)
+					return nil, errors.New("too late")
+				}}
+			})
+			r := c.root(t)
+			p, _, err := begin[any](t.Context(), r, "none")
+			require.NoError(t, err)
+			failed := callError(t, p.Wait(t.Context()))
+			require.ErrorContains(t, failed, test.text)
+			require.Equal(t, test.sent, failed.Sent)
+		})
+	}
+}
+
+func TestInterceptorsDoNotSeeTheNamesOfObjects(t *testing.T) {
+	seen := make(chan string, 10)
+	c, _ := connect(t, networks[1], nil, noneRoot(), func(c *Config) {
+		watch := func(ctx context.Context, call *CallInfo, next func(context.Context) (any, error)) (any, error) {
+			seen <- call.Method
+			return next(ctx)
+		}
+		c.Inbound, c.Outbound = []Interceptor{watch}, []Interceptor{watch}
+	})
+	r := c.root(t)
+	_, err := call[any](t.Context(), r, "none")
+	require.NoError(t, err)
+	require.Equal(t, "none", within(t, "one side sees the call", seen))
+	require.Equal(t, "none", within(t, "the other side too", seen))
+	require.Empty(t, seen)
 }
 
 func TestAStartedCallWithInterceptorsCanBeCancelled(t *testing.T) {
@@ -306,7 +357,7 @@ func TestTheObserverIsToldOfWhatHappens(t *testing.T) {
 			require.GreaterOrEqual(t, e.Elapsed.Nanoseconds(), int64(0))
 		}
 		require.ElementsMatch(t, []callEvent{
-			{"getReferenceByName", true, false}, {"hold", true, false}, {"drop", true, false},
+			{"getReferenceByName", true, false}, {"hold", true, false}, {"drop", true, false}, {"echo", true, true},
 			{"getReferenceByName", false, false}, {"nothing_of_that_name", false, true}, {"none", false, true}, {"none", false, false},
 		}, calls)
 		details := map[string]int{}

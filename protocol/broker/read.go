@@ -85,16 +85,17 @@ func (b *Broker) readCall() error {
 		l.MaxToken = min(l.MaxToken, l.MaxMessage)
 		b.dec.SetLimits(l)
 	}
-	in, err := b.readRequest(req)
+	in, method, err := b.readRequest(req)
 	if stranger { // at once: when the call has run here, another one reads
 		b.dec.SetLimits(b.cfg.Limits.Limits)
 		nameStrangersLimit(err)
 	}
 	if err != nil {
-		return b.violated(req, err)
-	}
-	if in == nil {
-		return nil
+		ended := b.violated(req, err)
+		if ended == nil && b.cfg.Observer != nil {
+			b.observe(Event{Kind: EventCall, Parent: b.id, Peer: b.peer, Inbound: true, Method: method, Detail: "refused", Err: err})
+		}
+		return ended
 	}
 	in.charge = b.dec.TakeCharge()
 	b.keepFresh()
@@ -119,44 +120,46 @@ func nameStrangersLimit(err error) {
 	}
 }
 
-func (b *Broker) readRequest(req int64) (*inbound, error) {
+// readRequest reads the rest of a call. The name of its method is returned as
+// soon as it is known.
+func (b *Broker) readRequest(req int64) (in *inbound, name string, err error) {
 	clid, err := b.dec.Int("the object")
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	name, err := b.dec.Name("the name of the method", maxName)
+	called, err := b.dec.Name("the name of the method", maxName)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	obj, err := b.target(clid)
 	if err != nil {
-		return nil, err
+		return nil, string(called), err
 	}
-	method := obj.methods[string(name)]
+	method := obj.methods[string(called)]
 	if method == nil {
-		err := &noMethod{string(name)}
+		name = string(called)
+		err := &noMethod{name}
 		if clid == 0 {
-			return nil, &banana.Violation{Reason: err.Error()}
+			return nil, name, &banana.Violation{Reason: err.Error()}
 		}
-		return nil, &banana.Violation{Err: err}
+		return nil, name, &banana.Violation{Err: err}
 	}
 	if !method.onReader {
 		if err := b.admit(); err != nil {
-			return nil, &banana.Violation{Err: err}
+			return nil, method.name, &banana.Violation{Err: err}
 		}
 	}
 	ptr, v := method.newArgs()
 	if err := b.dec.Charge(256 + int(v.Type().Size())); err != nil {
-		return nil, err
+		return nil, method.name, err
 	}
 	if err := method.plan.read(b.dec, ptr, v); err != nil {
-		return nil, err
+		return nil, method.name, err
 	}
 	if err := b.dec.Close("call"); err != nil {
-		return nil, err
+		return nil, method.name, err
 	}
-	in := &inbound{Context: b.ctx, b: b, req: req, obj: obj, method: method, ptr: ptr}
-	return in, nil
+	return &inbound{Context: b.ctx, b: b, req: req, obj: obj, method: method, ptr: ptr}, method.name, nil
 }
 
 // admit says whether one more call of the peer may wait or run.

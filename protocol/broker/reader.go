@@ -190,7 +190,14 @@ func (b *Broker) takeTurn(in *inbound) bool {
 
 // runHere runs a call on the reader.
 func (b *Broker) runHere(in *inbound) error {
+	returned := false
+	defer func() {
+		if !returned { // and never will: see abandoned
+			b.wg.Done()
+		}
+	}()
 	b.run(in)
+	returned = true
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.role.here != in {

@@ -150,10 +150,9 @@ func (r *Remote) Call(ctx context.Context, method string, args Args, ptr any, co
 	if len(r.b.cfg.Outbound) == 0 {
 		return r.call(ctx, method, args, ptr, codec)
 	}
-	_, err := intercept(ctx, r.b.cfg.Outbound, r.info(method, args), func(ctx context.Context) (any, error) {
-		return ptr, r.call(ctx, method, args, ptr, codec)
+	return r.intercepted(ctx, method, args, ptr, func(ctx context.Context) error {
+		return r.call(ctx, method, args, ptr, codec)
 	})
-	return err
 }
 
 func (r *Remote) call(ctx context.Context, method string, args Args, ptr any, codec *banana.Codec) error {
@@ -162,10 +161,6 @@ func (r *Remote) call(ctx context.Context, method string, args Args, ptr any, co
 		return err
 	}
 	return p.wait(ctx)
-}
-
-func (r *Remote) info(method string, args Args) *CallInfo {
-	return &CallInfo{Peer: r.b.peer, Interface: r.Interface(), Method: method, Args: args}
 }
 
 func (r *Remote) begin(ctx context.Context, method string, args Args, ptr any, codec *banana.Codec, lend bool) (*Pending, error) {
@@ -204,16 +199,24 @@ func (r *Remote) startChained(ctx context.Context, method string, args Args, ptr
 	p.giveUp = cancel
 	go func() {
 		defer b.wg.Done()
-		_, err := intercept(ctx, b.cfg.Outbound, r.info(method, args), func(ctx context.Context) (any, error) {
+		ended := &CallError{Peer: b.peer, Method: method, Err: errInterceptorEnded}
+		var err error = ended
+		defer func() {
+			if v := recover(); v != nil {
+				ended.Err = b.panicked("an interceptor", method, v)
+			}
+			p.chained <- err
+			once.Do(func() { close(out) })
+		}()
+		err = r.intercepted(ctx, method, args, ptr, func(ctx context.Context) error {
 			call, err := r.begin(ctx, method, args, ptr, codec, false)
 			once.Do(func() { close(out) })
 			if err != nil {
-				return nil, err
+				return err
 			}
-			return ptr, call.wait(ctx)
+			ended.Sent = MayHaveRun
+			return call.wait(ctx)
 		})
-		p.chained <- err
-		once.Do(func() { close(out) })
 	}()
 	<-out
 	return p, nil
@@ -246,10 +249,9 @@ func (r *Remote) Send(ctx context.Context, method string, args Args) error {
 	if len(r.b.cfg.Outbound) == 0 {
 		return r.b.oneway(ctx, r, r.p.clid, method, args)
 	}
-	_, err := intercept(ctx, r.b.cfg.Outbound, r.info(method, args), func(ctx context.Context) (any, error) {
-		return nil, r.b.oneway(ctx, r, r.p.clid, method, args)
+	return r.intercepted(ctx, method, args, nil, func(ctx context.Context) error {
+		return r.b.oneway(ctx, r, r.p.clid, method, args)
 	})
-	return err
 }
 
 // outRef is a reference within a message that has not gone out.
@@ -546,12 +548,11 @@ func (b *Broker) queueInternal(req int64, method string, keywords func(*banana.E
 	e.Close()
 	m, _, _ := e.Finish()
 	it := &item{m: m, kind: answerItem, size: m.Size()}
-	err := b.answerRoom(it.size)
-	if err == nil {
-		err = b.account.Reserve(int64(it.size))
+	if b.account.Reserve(int64(it.size)) != nil {
+		it.kind = smallItem
 	}
-	if err != nil {
-		m.Free()
+	if err := b.answerRoom(it); err != nil {
+		b.releaseItem(it)
 		b.endLater(errors.Join(ErrOverflow, err))
 		return
 	}

@@ -32,8 +32,7 @@ type item struct {
 	next, prev *item
 	queued     bool
 	kind       itemKind
-	// size is what it counts for in the queue. What is not a call that
-	// somebody waits for belongs to us, and is charged to the account.
+	// size is what it counts for in the queue.
 	size int
 }
 
@@ -43,7 +42,16 @@ const (
 	waitedCall itemKind = iota // its caller waits, and lends its arguments
 	ownedCall                  // nobody waits for it here: one without an answer, or one that was started
 	answerItem
+	smallItem // an answer, or a message of the protocol's own, for which memory was too short
 )
+
+// smallRoom is how many bytes of messages that are not charged a connection may
+// queue: a peer that reads gets its error even when others have used up the
+// Tub's memory.
+const smallRoom = 4 << 10
+
+// charged reports whether a message belongs to us, and its size to the account.
+func (k itemKind) charged() bool { return k == ownedCall || k == answerItem }
 
 // sendQueue is what waits to be written. mu is held for all of it.
 type sendQueue struct {
@@ -115,7 +123,7 @@ func (q *sendQueue) wakeWaiting() {
 
 // releaseItem gives back what a message held that will not be sent (any more).
 func (b *Broker) releaseItem(it *item) {
-	if it.kind != waitedCall {
+	if it.kind.charged() {
 		b.account.Release(int64(it.size))
 	}
 	b.releaseHeld(it.m.Externals())
@@ -294,7 +302,7 @@ func (b *Broker) fill(buf []byte) []byte {
 // held.
 func (b *Broker) written(it *item) {
 	b.uncount(it)
-	if it.kind != waitedCall {
+	if it.kind.charged() {
 		b.account.Release(int64(it.size))
 	}
 	it.m.Free()
@@ -306,7 +314,7 @@ func (b *Broker) written(it *item) {
 func (b *Broker) uncount(it *item) {
 	q := &b.send
 	switch it.kind {
-	case answerItem:
+	case answerItem, smallItem:
 		q.answers -= it.size
 	case ownedCall:
 		q.calls -= it.size
@@ -340,24 +348,38 @@ func (b *Broker) gotPing(number []byte) error {
 	return b.control(banana.AppendPong(nil, number))
 }
 
-// sendAnswer queues an answer or error. When too much waits already, the
-// connection ends.
-func (b *Broker) sendAnswer(m *banana.Message, written bool) {
+// sendAnswer queues an answer. When too much waits already, the connection
+// ends. An error says that there is no memory for the answer: then that is what
+// the peer has to be told.
+func (b *Broker) sendAnswer(m *banana.Message, written bool) error {
 	it := &item{m: m, kind: answerItem, size: m.Size()}
 	if err := b.account.Reserve(int64(it.size)); err != nil {
-		it.kind = waitedCall // nothing is charged
+		it.kind = smallItem // nothing is charged
 		b.releaseItem(it)
-		b.observeLimit(err)
-		b.end(errors.Join(ErrOverflow, err))
-		return
+		return err
 	}
+	b.queueAnswer(it, written)
+	return nil
+}
+
+// sendError queues an error, as sendAnswer does, if need be one that is not
+// charged.
+func (b *Broker) sendError(m *banana.Message, written bool) {
+	it := &item{m: m, kind: answerItem, size: m.Size()}
+	if b.account.Reserve(int64(it.size)) != nil {
+		it.kind = smallItem
+	}
+	b.queueAnswer(it, written)
+}
+
+func (b *Broker) queueAnswer(it *item, written bool) {
 	b.mu.Lock()
 	if b.err != nil {
 		b.mu.Unlock()
 		b.releaseItem(it)
 		return
 	}
-	if err := b.answerRoom(it.size); err != nil {
+	if err := b.answerRoom(it); err != nil {
 		b.mu.Unlock()
 		b.releaseItem(it)
 		b.observeLimit(err)
@@ -378,13 +400,21 @@ const strangerQueue = 256
 
 // answerRoom objects when an answer would be too much for the queue. A single
 // one never is. mu is held.
-func (b *Broker) answerRoom(size int) error {
+func (b *Broker) answerRoom(it *item) error {
 	limit, max := "AnswerQueue", b.cfg.Limits.AnswerQueue
 	if s := strangerQueue * b.cfg.Limits.StrangerMessage; s < max && b.stranger.Load() {
 		limit, max = "StrangerMessage", s
 	}
-	if b.send.answers > 0 && b.send.answers+size > max {
-		return &banana.LimitError{Limit: limit, Max: int64(max), Asked: int64(b.send.answers + size)}
+	queued := b.send.answers
+	switch {
+	case queued > 0 && queued+it.size > max:
+		return &banana.LimitError{Limit: limit, Max: int64(max), Asked: int64(queued + it.size)}
+	case it.kind == smallItem && queued+it.size > smallRoom:
+		// Why it is not charged.
+		if err := b.account.Reserve(int64(it.size)); err != nil {
+			return err
+		}
+		it.kind = answerItem
 	}
 	return nil
 }

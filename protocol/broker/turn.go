@@ -236,7 +236,14 @@ func (b *Broker) run(in *inbound) {
 	if b.cfg.Observer != nil {
 		begun = time.Now()
 	}
+	returned := false
+	defer func() {
+		if !returned { // runtime.Goexit: this goroutine ends, others go on
+			b.abandoned(in)
+		}
+	}()
 	result, err := b.invoke(in)
+	returned = true
 	if b.cfg.Observer != nil {
 		b.observe(Event{Kind: EventCall, Parent: b.id, Peer: b.peer, Inbound: true, Method: in.method.name, Elapsed: time.Since(begun), Err: err})
 	}
@@ -246,21 +253,39 @@ func (b *Broker) run(in *inbound) {
 	b.account.Release(in.charge)
 }
 
+// abandoned does what is left to be done for a call whose method has ended its
+// goroutine, as FailNow of package testing does.
+func (b *Broker) abandoned(in *inbound) {
+	b.log.Error("a method has ended its goroutine", "method", in.method.name, "peer", b.peer.Short())
+	in.release()
+	b.answer(in.req, nil, errMethodEnded, false)
+	b.account.Release(in.charge)
+	b.mu.Lock()
+	b.ran(in)
+	b.signalQuiet()
+	b.mu.Unlock()
+}
+
 func (b *Broker) invoke(in *inbound) (result any, err error) {
 	defer func() {
-		if r := recover(); r != nil {
-			stack := debug.Stack()
-			err = &panicError{r, stack}
-			b.log.Error("a method panicked", "method", in.method.name, "peer", b.peer.Short(), "panic", fmt.Sprint(r), "stack", string(stack))
+		if v := recover(); v != nil {
+			err = b.panicked("a method", in.method.name, v)
 		}
 	}()
-	// What the protocol itself needs is nobody's to refuse, and the reader
-	// must not wait for users.
-	if len(b.cfg.Inbound) == 0 || in.method.onReader {
+	// What the protocol itself needs is nobody's to refuse, the reader must
+	// not wait for users, and the name in a look-up is a secret.
+	if len(b.cfg.Inbound) == 0 || in.obj == brokerObject {
 		return in.method.invoke(in, in.ptr)
 	}
 	info := &CallInfo{Peer: b.peer, Inbound: true, Object: in.obj, Interface: in.obj.iface, Method: in.method.name, Args: in.ptr}
 	return intercept(in, b.cfg.Inbound, info, func(ctx context.Context) (any, error) { return in.method.invoke(ctx, in.ptr) })
+}
+
+// panicked logs a panic of user code, and makes an error of it.
+func (b *Broker) panicked(who, method string, v any) error {
+	stack := debug.Stack()
+	b.log.Error(who+" panicked", "method", method, "peer", b.peer.Short(), "panic", fmt.Sprint(v), "stack", string(stack))
+	return &panicError{v, stack}
 }
 
 // answer queues the answer to request req, or the error. With written, the
@@ -280,13 +305,15 @@ func (b *Broker) answer(req int64, result any, err error, written bool) {
 		e.Close()
 		m, held, encode := e.Finish()
 		if encode == nil {
-			b.sendAnswer(m, written)
-			return
+			if err = b.sendAnswer(m, written); err == nil {
+				return
+			}
+		} else {
+			b.releaseHeld(held)
+			err = encode
 		}
-		b.releaseHeld(held)
-		b.log.Warn("a result cannot be sent", "peer", b.peer.Short(), "error", encode)
-		b.observeLimit(encode)
-		err = encode
+		b.log.Warn("a result cannot be sent", "peer", b.peer.Short(), "error", err)
+		b.observeLimit(err)
 	}
 	e := banana.NewEncoder(&b.encC, false)
 	e.Open("error")
@@ -295,6 +322,6 @@ func (b *Broker) answer(req int64, result any, err error, written bool) {
 	f.write(e)
 	e.Close()
 	if m, _, err := e.Finish(); err == nil {
-		b.sendAnswer(m, written)
+		b.sendError(m, written)
 	}
 }

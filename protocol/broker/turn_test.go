@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -415,4 +416,30 @@ func TestATurnThatLastsIsReportedOnce(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestAMethodThatEndsItsGoroutineFailsOnlyItsCall(t *testing.T) {
+	onAll(t, func(t *testing.T, n network) {
+		root := NewObject("", nil,
+			method("exit", func(context.Context) (any, error) { runtime.Goexit(); return nil, nil }),
+			method("lives", func(context.Context) (string, error) { return "lives", nil }),
+		)
+		c, s := connect(t, n, nil, root)
+		r := c.root(t)
+		var pending []*Pending
+		for range 3 { // alone, and with others behind it
+			_, err := call[any](t.Context(), r, "exit")
+			require.ErrorContains(t, err, errMethodEnded.Error())
+			p, _, err := begin[any](t.Context(), r, "exit")
+			require.NoError(t, err)
+			pending = append(pending, p)
+		}
+		for _, p := range pending {
+			require.ErrorContains(t, p.Wait(t.Context()), errMethodEnded.Error())
+		}
+		v, err := call[string](t.Context(), r, "lives")
+		require.NoError(t, err)
+		require.Equal(t, "lives", v)
+		require.Zero(t, s.Tables().Inbound)
+	})
 }
