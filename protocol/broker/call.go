@@ -222,7 +222,7 @@ func (p *Pending) wait(ctx context.Context) error {
 	case <-p.done:
 	default:
 		ReleaseTurn(ctx)
-		if p.b.takeReading() {
+		if p.b.takeReading(p) {
 			p.b.readFor(ctx, p)
 		}
 		select {

@@ -224,11 +224,13 @@ func (b *Broker) mayRest() bool {
 		len(b.calls.waiting) == 0 && b.turns.active == 0 && b.dec.Buffered() == 0
 }
 
-// takeReading makes the caller the one who reads, if nobody does.
-func (b *Broker) takeReading() bool {
+// takeReading makes the caller the one who reads, if nobody does. It does not
+// when his answer has been read: it may be that he was not told yet, and he
+// would wait for another one.
+func (b *Broker) takeReading(p *Pending) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if !b.role.vacant || b.err != nil {
+	if !b.role.vacant || b.err != nil || b.calls.waiting[p.req] != p {
 		return false
 	}
 	b.role.vacant = false

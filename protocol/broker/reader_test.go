@@ -222,3 +222,23 @@ func TestAloneTogetherAndCancelledInAnyOrder(t *testing.T) {
 		return client.Tables().Outbound == 0 && server.Tables().Inbound == 0
 	})
 }
+
+func TestACallerDoesNotReadOnWhenHisAnswerHasBeenRead(t *testing.T) {
+	// Between the two moments in which the reading rests and the caller is
+	// told, he must not begin to wait for another message.
+	s := fuzzSide(Link{Conn: newScript(nil, 1, false), Vocab: 1}, noneRoot())
+	defer func() {
+		s.Start()
+		within(t, "nothing is left", s.Done())
+	}()
+	p := &Pending{b: s.Broker, req: 5}
+	s.mu.Lock()
+	s.role.vacant = true
+	s.mu.Unlock()
+	require.False(t, s.takeReading(p), "his answer is not expected any more")
+	require.True(t, s.role.vacant, "the reading rests on")
+	s.calls.waiting[p.req] = p
+	require.True(t, s.takeReading(p))
+	require.False(t, s.role.vacant)
+	delete(s.calls.waiting, p.req)
+}
