@@ -221,9 +221,9 @@ func meet(t *testing.T, peer *pypeer.Peer, r role, o tub.Options) *meeting {
 		listen(t, m.tub)
 		m.ref, err = peer.GetReference(register(t, m.tub, m.desk.object).Reveal())
 		require.NoError(t, err)
-		require.Equal(t, pypeer.Int(3), m.ref.MustCall("add", pypeer.Int(1), pypeer.Int(2)))
 		m.root = connect(t, m.tub, root.WithHints())
 	}
+	require.Equal(t, pypeer.Int(3), m.ref.MustCall("add", pypeer.Int(1), pypeer.Int(2))) // now the desk knows the connection
 	info, ok := m.tub.Info(furl.TubID(peer.TubID))
 	require.True(t, ok)
 	require.True(t, info.Connected)
