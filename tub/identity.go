@@ -149,15 +149,7 @@ func (i *Identity) Save(path string) error {
 // write is refused; one that they can read is made private, with a warning to
 // logger, which may be nil.
 func LoadIdentity(path string, logger *slog.Logger) (*Identity, error) {
-	text, err := keyfile.Read(path, logger)
-	if err != nil {
-		return nil, err
-	}
-	i, err := ParseIdentity(text)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return i, nil
+	return keyfile.Read(path, logger, ParseIdentity)
 }
 
 // LoadOrCreateIdentity reads an identity from a file, as LoadIdentity does, or

@@ -103,28 +103,27 @@ func (t *Tub) RegisterAs(name string, o *Object) (furl.FURL, error) {
 // cannot be read, or holds the FURL of another Tub, is an error and stays as
 // it is.
 func (t *Tub) RegisterFile(path string, o *Object) (furl.FURL, error) {
-	text, err := keyfile.Read(path, t.log)
+	content := ""
+	old, err := keyfile.Read(path, t.log, func(text []byte) (furl.FURL, error) {
+		content = string(text)
+		f, err := furl.Parse(strings.TrimSpace(content))
+		if err == nil && f.TubID != t.TubID() {
+			err = fmt.Errorf("the FURL is that of Tub %s, this is %s; use the identity that it was made with, or remove the file",
+				f.TubID.Short(), t.TubID().Short())
+		}
+		return f, err
+	})
 	var f furl.FURL
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		f, err = t.Register(o)
-	case err != nil:
-		return f, err
-	default:
-		old, perr := furl.Parse(strings.TrimSpace(string(text)))
-		if perr != nil {
-			return f, fmt.Errorf("%s: %w", path, perr)
-		}
-		if old.TubID != t.TubID() {
-			return f, fmt.Errorf("%s: the FURL is that of Tub %s, this is %s; use the identity that it was made with, or remove the file",
-				path, old.TubID.Short(), t.TubID().Short())
-		}
+	case err == nil:
 		f, err = t.RegisterAs(old.Name.Reveal(), o)
 	}
 	if err != nil {
 		return f, err
 	}
-	if whole := f.Reveal() + "\n"; whole != string(text) {
+	if whole := f.Reveal() + "\n"; whole != content {
 		if err := keyfile.Replace(path, []byte(whole)); err != nil {
 			return f, err
 		}

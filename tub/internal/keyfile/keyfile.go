@@ -21,51 +21,64 @@ var errNotOurs = errors.New("it belongs to somebody else")
 // MaxSize is the longest file that Read reads, in bytes.
 const MaxSize = 1 << 20
 
-// Read returns the content of a file. One that others can write is refused:
-// who knows whose secret that is. One that others can read, as Python programs
-// write them, is made private if it is ours, with a warning; logger may be nil.
-func Read(path string, logger *slog.Logger) ([]byte, error) {
+// Read returns what parse makes of a file. One that others can write is
+// refused: who knows whose secret that is. One that others can read, as Python
+// programs write them, is made private if it is ours, with a warning; logger
+// may be nil. A file that parse does not take is left as it is: it may have
+// been named by mistake.
+func Read[T any](path string, logger *slog.Logger, parse func(text []byte) (T, error)) (T, error) {
+	var none T
 	// To open a pipe would wait for somebody who writes.
 	info, err := os.Stat(path)
 	if err != nil {
-		return nil, err
+		return none, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s: not a regular file", path)
+		return none, fmt.Errorf("%s: not a regular file", path)
 	}
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, err
+		return none, err
 	}
 	defer f.Close()
 	if info, err = f.Stat(); err != nil { // what was opened
-		return nil, err
+		return none, err
 	}
 	mode := info.Mode().Perm()
 	if posix && mode&0o022 != 0 {
-		return nil, fmt.Errorf("%s: %w (mode %04o); check its content, then chmod 600 it", path, ErrUnsafe, mode)
-	}
-	if posix && mode&0o077 != 0 {
-		err := errNotOurs
-		if ours(info) { // root could change those of others, too
-			err = f.Chmod(mode &^ 0o077)
-		}
-		if logger != nil {
-			if err == nil {
-				logger.Warn("others could read a file of secrets; it is private now", "path", path, "mode", fmt.Sprintf("%04o", mode))
-			} else {
-				logger.Warn("others can read a file of secrets", "path", path, "mode", fmt.Sprintf("%04o", mode), "error", err)
-			}
-		}
+		return none, fmt.Errorf("%s: %w (mode %04o); check its content, then chmod 600 it", path, ErrUnsafe, mode)
 	}
 	text, err := io.ReadAll(io.LimitReader(f, MaxSize+1))
 	switch {
 	case err != nil:
-		return nil, err
+		return none, err
 	case len(text) > MaxSize:
-		return nil, fmt.Errorf("%s: more than %d bytes are too many for a file of secrets", path, MaxSize)
+		return none, fmt.Errorf("%s: more than %d bytes are too many for a file of secrets", path, MaxSize)
 	}
-	return text, nil
+	content, err := parse(text)
+	if err != nil {
+		return none, fmt.Errorf("%s: %w", path, err)
+	}
+	if posix && mode&0o077 != 0 {
+		tighten(f, info, logger)
+	}
+	return content, nil
+}
+
+// tighten makes a file private, if it is ours.
+func tighten(f *os.File, info fs.FileInfo, logger *slog.Logger) {
+	mode := info.Mode().Perm()
+	err := errNotOurs
+	if ours(info) { // root could change those of others, too
+		err = f.Chmod(mode &^ 0o077)
+	}
+	switch {
+	case logger == nil:
+	case err == nil:
+		logger.Warn("others could read a file of secrets; it is private now", "path", f.Name(), "mode", fmt.Sprintf("%04o", mode))
+	default:
+		logger.Warn("others can read a file of secrets", "path", f.Name(), "mode", fmt.Sprintf("%04o", mode), "error", err)
+	}
 }
 
 // Create writes a new file with mode 0600. It fails with an error that wraps
@@ -122,6 +135,10 @@ func Replace(path string, text []byte) error {
 func write(path string, text []byte) (temp string, err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*") // mode 0600
 	if err != nil {
+		var at *fs.PathError
+		if errors.As(err, &at) { // nobody has asked for the temporary file
+			return "", &fs.PathError{Op: "create", Path: path, Err: at.Err}
+		}
 		return "", err
 	}
 	_, err = f.Write(text)

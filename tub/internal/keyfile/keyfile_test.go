@@ -17,6 +17,11 @@ import (
 
 const secret = "swordfish"
 
+// readAll is Read for a file that may hold anything.
+func readAll(path string, logger *slog.Logger) ([]byte, error) {
+	return Read(path, logger, func(text []byte) ([]byte, error) { return text, nil })
+}
+
 func fileOf(t testing.TB, mode fs.FileMode) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "secret")
@@ -45,7 +50,7 @@ func TestReadReturnsWhatIsThere(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "secret")
 			content := bytes.Repeat([]byte("x"), size)
 			require.NoError(t, os.WriteFile(path, content, 0o600))
-			text, err := Read(path, nil)
+			text, err := readAll(path, nil)
 			require.NoError(t, err)
 			assert.True(t, bytes.Equal(content, text))
 		})
@@ -53,31 +58,51 @@ func TestReadReturnsWhatIsThere(t *testing.T) {
 	path := fileOf(t, 0o600)
 	link := filepath.Join(t.TempDir(), "link")
 	require.NoError(t, os.Symlink(path, link))
-	text, err := Read(link, nil)
+	text, err := readAll(link, nil)
 	require.NoError(t, err)
 	assert.Equal(t, secret, string(text), "through a link")
 }
 
 func TestReadRefusesWhatIsNoFileOfSecrets(t *testing.T) {
-	_, err := Read(filepath.Join(t.TempDir(), "missing"), nil)
+	_, err := readAll(filepath.Join(t.TempDir(), "missing"), nil)
 	assert.ErrorIs(t, err, fs.ErrNotExist)
-	_, err = Read(t.TempDir(), nil)
+	_, err = readAll(t.TempDir(), nil)
 	assert.ErrorContains(t, err, "not a regular file")
 	path := filepath.Join(t.TempDir(), "secret")
 	require.NoError(t, os.WriteFile(path, bytes.Repeat([]byte("x"), MaxSize+1), 0o600))
-	_, err = Read(path, nil)
+	_, err = readAll(path, nil)
 	assert.ErrorContains(t, err, "too many")
+}
+
+func TestReadLeavesWhatIsNotASecret(t *testing.T) {
+	path := fileOf(t, 0o644)
+	no := errors.New("no secret")
+	_, err := Read(path, nil, func([]byte) (int, error) { return 0, no })
+	assert.ErrorIs(t, err, no)
+	assert.ErrorContains(t, err, path)
+	info, err := os.Stat(path)
+	require.NoError(t, err)
+	assert.Equal(t, fs.FileMode(0o644), info.Mode())
+}
+
+func TestAFailedWriteNamesTheFileThatWasAskedFor(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "missing", "secret")
+	for name, write := range map[string]func(string, []byte) error{"create": Create, "replace": Replace} {
+		err := write(path, []byte(secret))
+		assert.ErrorIs(t, err, fs.ErrNotExist, name)
+		assert.Equal(t, "create "+path+": no such file or directory", err.Error(), name)
+	}
 }
 
 func TestReadTightensOrRefuses(t *testing.T) {
 	path := fileOf(t, 0o644)
-	text, err := Read(path, nil)
+	text, err := readAll(path, nil)
 	require.NoError(t, err, "without a logger, too")
 	assert.Equal(t, secret, string(text))
 	only(t, path, secret)
 
 	path = fileOf(t, 0o620)
-	_, err = Read(path, nil)
+	_, err = readAll(path, nil)
 	require.ErrorIs(t, err, ErrUnsafe)
 	assert.ErrorContains(t, err, "0620")
 	assert.NotContains(t, err.Error(), secret)
@@ -168,7 +193,7 @@ func TestWhoReadsWhileItIsReplacedSeesOneOrTheOther(t *testing.T) {
 			reading = false
 		default:
 		}
-		text, err := Read(path, nil)
+		text, err := readAll(path, nil)
 		require.NoError(t, err)
 		require.Contains(t, texts, string(text))
 	}
@@ -177,7 +202,7 @@ func TestWhoReadsWhileItIsReplacedSeesOneOrTheOther(t *testing.T) {
 
 func TestTheWarningShowsNoSecret(t *testing.T) {
 	var log bytes.Buffer
-	_, err := Read(fileOf(t, 0o604), slog.New(slog.NewTextHandler(&log, nil)))
+	_, err := readAll(fileOf(t, 0o604), slog.New(slog.NewTextHandler(&log, nil)))
 	require.NoError(t, err)
 	assert.Contains(t, log.String(), "WARN")
 	assert.Contains(t, log.String(), "0604")

@@ -18,7 +18,7 @@ import (
 func TestReadDoesNotWaitForTheWriterOfAPipe(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "pipe")
 	require.NoError(t, syscall.Mkfifo(path, 0o600))
-	_, err := Read(path, nil)
+	_, err := readAll(path, nil)
 	assert.ErrorContains(t, err, "not a regular file")
 }
 
@@ -39,7 +39,7 @@ func TestOnlyOurOwnFilesAreTightened(t *testing.T) {
 	}
 	require.NoError(t, os.Chown(path, 12345, 12345))
 	var log bytes.Buffer
-	text, err := Read(path, slog.New(slog.NewTextHandler(&log, nil)))
+	text, err := readAll(path, slog.New(slog.NewTextHandler(&log, nil)))
 	require.NoError(t, err)
 	assert.Equal(t, secret, string(text))
 	assert.Contains(t, log.String(), "others can read")
