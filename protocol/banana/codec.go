@@ -932,7 +932,13 @@ func (m *maker) pointer(c *Codec) error {
 			return e.none()
 		}
 		if !c.shares || !fields {
-			return elem.enc(e, v.Elem())
+			// No sequence is opened: a pointer to itself would never end.
+			if e.pointers++; e.pointers > e.limits.MaxDepth {
+				return e.limit("MaxDepth", e.limits.MaxDepth, e.pointers)
+			}
+			err := elem.enc(e, v.Elem())
+			e.pointers--
+			return err
 		}
 		id := identity{p: v.UnsafePointer(), t: c.typ}
 		if at, ok := e.find(id); ok {

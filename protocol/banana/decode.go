@@ -123,6 +123,50 @@ func (d *Decoder) Unread() []byte { return d.hdr[:d.partial] }
 // Buffered returns the number of bytes that can be read without waiting.
 func (d *Decoder) Buffered() int { return d.end - d.pos }
 
+// Fill reads what there is to be read, when nothing is buffered.
+func (d *Decoder) Fill() error { return d.fill() }
+
+// Whole reports whether, between two messages, the next one is in the buffer
+// as a whole, so that it can be read without waiting.
+func (d *Decoder) Whole() bool {
+	depth := 0
+	for pos := d.pos; pos < d.end; {
+		var n uint64
+		i := 0
+		for ; pos < d.end && d.buf[pos] < 0x80; pos++ {
+			if i == 9 {
+				return false
+			}
+			n |= uint64(d.buf[pos]) << (7 * i)
+			i++
+		}
+		if pos == d.end {
+			return false
+		}
+		typ := Type(d.buf[pos])
+		pos++
+		switch typ {
+		case TypeInt, TypeNeg, TypeVocab, TypeAbort, TypePing, TypePong:
+		case TypeOpen:
+			depth++
+		case TypeClose:
+			if depth--; depth <= 0 {
+				return true
+			}
+		case TypeString, TypeLongInt, TypeLongNeg:
+			if n > uint64(d.end-pos) {
+				return false
+			}
+			pos += int(n)
+		case TypeFloat:
+			pos += 8
+		default:
+			return false
+		}
+	}
+	return false
+}
+
 // SetLimits changes the limits from the next token on.
 func (d *Decoder) SetLimits(l Limits) { d.limits = l.WithDefaults() }
 

@@ -32,18 +32,19 @@ type EncoderConfig struct {
 // the wire. The first error sticks: Finish returns it. An Encoder is for one
 // goroutine.
 type Encoder struct {
-	cfg    *EncoderConfig
-	limits Limits
-	m      *Message
-	borrow bool
-	words  bool // table 1
-	err    error
-	opens  uint32
-	tokens int
-	raw    int // bytes in raws
-	stack  []frame
-	seen   []identity
-	where  map[identity]uint32 // once seen is long
+	cfg      *EncoderConfig
+	limits   Limits
+	m        *Message
+	borrow   bool
+	words    bool // table 1
+	err      error
+	opens    uint32
+	tokens   int
+	raw      int // bytes in raws
+	stack    []frame
+	pointers int // that are being followed
+	seen     []identity
+	where    map[identity]uint32 // once seen is long
 }
 
 // frame is one open sequence.

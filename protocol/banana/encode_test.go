@@ -421,3 +421,23 @@ func TestPooledMessagesKeepNothingOfTheLast(t *testing.T) {
 	assert.LessOrEqual(t, cap(m.marks)*12, maxPooledBuf)
 	assert.Equal(t, answer("(list)"), mustEncode(t, NewList()))
 }
+
+func TestAPointerThatPointsToItselfIsRefused(t *testing.T) {
+	var x any
+	x = &x
+	for _, v := range []any{x, &x} {
+		e := NewEncoder(&EncoderConfig{Vocab: 1}, false)
+		e.Open("answer")
+		limit, ok := errors.AsType[*LimitError](e.Value(v))
+		require.True(t, ok)
+		require.Equal(t, "MaxDepth", limit.Limit)
+	}
+	deep := any(7)
+	for range 100 {
+		inner := deep
+		deep = &inner
+	}
+	e := NewEncoder(&EncoderConfig{Vocab: 1}, false)
+	e.Open("answer")
+	require.NoError(t, e.Value(deep))
+}

@@ -88,3 +88,12 @@ func (a *Account) Release(n int64) {
 
 // Used returns how many bytes are reserved now.
 func (a *Account) Used() int64 { return a.used.Load() }
+
+// Scarce returns a *LimitError when less than a quarter is left: what strangers
+// may not use up.
+func (a *Account) Scarce() error {
+	if max, used := a.limit/4*3, a.Used(); used >= max {
+		return &LimitError{Limit: a.name, Max: max, Asked: used}
+	}
+	return nil
+}

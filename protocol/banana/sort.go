@@ -76,29 +76,31 @@ func compareKeys(a, b any) int {
 	case bytesClass:
 		return bytes.Compare(a.([]byte), b.([]byte))
 	case tupleClass:
-		i := firstDifference(a.(Tuple), b.(Tuple))
+		i, c := firstDifference(a.(Tuple), b.(Tuple))
 		if i < 0 {
 			return cmp.Compare(len(a.(Tuple)), len(b.(Tuple)))
 		}
-		return compareKeys(plain(a.(Tuple)[i]), plain(b.(Tuple)[i]))
+		return c
 	}
 	// Python's "order" of frozen sets is inclusion, which sorts nothing; that
 	// of none and of references does not exist. Any order will do.
 	return 0
 }
 
-// firstDifference returns the first place in which two tuples differ, or -1
-// when one begins with the other.
-func firstDifference(a, b Tuple) int {
+// firstDifference returns the first place in which two tuples differ, and how
+// compareKeys orders what is there; or -1 when one begins with the other.
+// Nothing is compared twice: that would double with every level.
+func firstDifference(a, b Tuple) (at, order int) {
 	if unsafe.SliceData(a) == unsafe.SliceData(b) {
-		return -1
+		return -1, 0
 	}
 	for i := range min(len(a), len(b)) {
-		if x, y := plain(a[i]), plain(b[i]); compareKeys(x, y) != 0 || !sameKey(x, y) {
-			return i
+		x, y := plain(a[i]), plain(b[i])
+		if c := compareKeys(x, y); c != 0 || !sameKey(x, y) {
+			return i, c
 		}
 	}
-	return -1
+	return -1, 0
 }
 
 // sameKey tells keys apart that compareKeys does not.
@@ -127,7 +129,7 @@ func comparableKeys(a, b any) bool {
 	case numberClass:
 		return orderedNumbers(a, b)
 	case tupleClass:
-		i := firstDifference(a.(Tuple), b.(Tuple))
+		i, _ := firstDifference(a.(Tuple), b.(Tuple))
 		return i < 0 || comparableKeys(plain(a.(Tuple)[i]), plain(b.(Tuple)[i]))
 	}
 	return true

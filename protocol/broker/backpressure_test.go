@@ -536,3 +536,30 @@ func TestABurstOfPingsLeavesNoMemoryBehind(t *testing.T) {
 	defer s.mu.Unlock()
 	require.LessOrEqual(t, cap(s.send.control), maxKeptControl)
 }
+
+func TestWhatAPeerAnswersToAReleaseIsNotBuilt(t *testing.T) {
+	s, p := newStranger(t, noneRoot())
+	p.send(callSeq(0, 77, "m", seq{"my-reference", 1})) // refused, so it is released
+	release := p.receive()
+	require.Equal(t, "decref", release.method())
+	head := p.wire(seq{"answer", release.request(), seq{"list", pattern(1<<20, 1), pattern(1<<20, 2)}})
+	p.write(head[:len(head)-1])
+	require.Zero(t, s.conf.Account.Used(), "nothing of it is held")
+	p.write(head[len(head)-1:])
+	p.lookUp()
+	eventually(t, "the reference is forgotten", func() bool { return s.Tables().Imports == 0 })
+}
+
+func TestStrangersLeaveMemoryToOthers(t *testing.T) {
+	account := banana.NewAccount("Memory", 1<<20, nil)
+	s, p := newStranger(t, noneRoot(), func(c *Config) { c.Account = account })
+	_ = s
+	require.NoError(t, account.Reserve(1<<20/4*3))
+	p.send(callSeq(1, 0, "getReferenceByName", []byte("root")))
+	require.Contains(t, p.receive().attribute("value"), "limit Memory is 786432")
+	account.Release(1)
+	p.lookUp()
+	require.NoError(t, account.Reserve(1))
+	p.alive() // he is none any more
+	account.Release(1 << 20 / 4 * 3)
+}

@@ -10,7 +10,6 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/foolscap-go/foolscap/protocol/banana"
@@ -247,9 +246,8 @@ func (p *Pending) wait(ctx context.Context) error {
 	default:
 		sent = MayHaveRun
 	}
-	if f, ok := p.err.(*Failure); ok && p.secret != "" {
-		f.Text = strings.ReplaceAll(f.Text, p.secret, "…")
-		f.Traceback = strings.ReplaceAll(f.Traceback, p.secret, "…")
+	if p.secret != "" && sent == Answered {
+		p.err = withoutSecret(p.err, p.secret)
 	}
 	return p.b.callError(p, sent, p.err)
 }

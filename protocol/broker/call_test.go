@@ -648,3 +648,94 @@ func TestFailuresThatCannotBeTakenAreViolations(t *testing.T) {
 	require.True(t, f.IsType("x.Y"))
 	r.Close()
 }
+
+func TestKeysNestedDeeplyCostNoExponentialTime(t *testing.T) {
+	nested := func(leaf int) any {
+		var v any = leaf
+		for range 150 {
+			v = seq{"tuple", v}
+		}
+		return v
+	}
+	root := noneRoot(NewMethod("echo", func(_ context.Context, a struct{ V any }) (any, error) { return a.V, nil }))
+	_, p := newStranger(t, root)
+	p.lookUp()
+	p.send(callSeq(2, 1, "echo", seq{"dict", nested(2), 0, nested(1), 0}))
+	require.Equal(t, "answer", p.receive().kind()) // or the test would not end
+}
+
+func TestOfTwoEqualKeywordsTheLastOneCounts(t *testing.T) {
+	type part struct {
+		X int `foolscap:"x,optional"`
+		Y int `foolscap:"y,optional"`
+	}
+	got := make(chan part, 1)
+	root := noneRoot(NewMethod("put", func(_ context.Context, a struct{ P part }) (any, error) { got <- a.P; return nil, nil }))
+	_, p := newStranger(t, root)
+	p.lookUp()
+	p.send(callSeq(2, 1, "put", keyword{"p", seq{"dict", textSeq("x"), 1, textSeq("y"), 2}}, keyword{"p", seq{"dict", textSeq("x"), 3}}))
+	p.receive()
+	require.Equal(t, part{X: 3}, <-got, "nothing of the first is left")
+}
+
+func TestNoErrorOfALookUpShowsTheName(t *testing.T) {
+	const name = "swissnumswissnumswissnumswissnum"
+	odd := "na'me \\ with ünusual letters"
+	failure := func(req int64, typ, text, trace, parent string) seq {
+		return seq{"error", req, seq{"copyable", failureClass, "value", text, "type", typ, "traceback", trace, "parents", seq{"list", parent}}}
+	}
+	for what, test := range map[string]struct {
+		name    string
+		payload func(req int64) seq
+		text    string // what is left
+	}{
+		"the text":            {name, func(req int64) seq { return failure(req, "T", "not "+name+" here", "", "P") }, "not … here"},
+		"the type":            {name, func(req int64) seq { return failure(req, "KeyError: "+name, "x", "", "P") }, "KeyError: …"},
+		"the parents":         {name, func(req int64) seq { return failure(req, "T", "x", "", "Unknown_"+name) }, "T: x"},
+		"a part":              {name, func(req int64) seq { return failure(req, "T", "begins with "+name[:12], "", "P") }, "T: …"},
+		"in another notation": {odd, func(req int64) seq { return failure(req, "T", "not 'na\\'me \\\\ with", "", "P") }, "…: …"},
+		"a class":             {name, func(req int64) seq { return answerSeq(req, seq{"dict", "k", seq{"copyable", name}}) }, "neither a reference nor an error"},
+		"an attribute": {name, func(req int64) seq {
+			return seq{"error", req, seq{"copyable", failureClass, name, "x", "type", "y", "traceback", "z", "parents", seq{"list"}}}
+		}, "neither a reference nor an error"},
+		"a type of sequence": {name, func(req int64) seq { return answerSeq(req, seq{name[:15]}) }, "neither a reference nor an error"},
+	} {
+		t.Run(what, func(t *testing.T) {
+			s, p := newPeer(t, nil)
+			done := make(chan error, 1)
+			go func() {
+				_, err := s.GetReference(context.Background(), test.name)
+				done <- err
+			}()
+			p.send(test.payload(p.receive().request()))
+			err := within(t, "the look-up ends", done)
+			require.ErrorContains(t, err, test.text)
+			seen := err.Error()
+			if f, ok := errors.AsType[*Failure](err); ok {
+				seen += f.Traceback + strings.Join(f.Parents, "")
+			}
+			require.NotContains(t, seen, test.name[:8])
+		})
+	}
+}
+
+func TestASingleMessageCannotSendTooManyObjects(t *testing.T) {
+	objects := func(n int) (all []any) {
+		for range n {
+			all = append(all, NewObject("", nil))
+		}
+		return all
+	}
+	c, s := connect(t, networks[0], nil, noneRoot(NewMethod("take", func(_ context.Context, a struct{ All []any }) (int, error) { return len(a.All), nil })),
+		func(c *Config) { c.Limits.MaxReferences = 10 })
+	r := c.root(t)
+	_, err := call[int](t.Context(), r, "take", objects(11))
+	require.ErrorContains(t, err, "MaxReferences")
+	same := objects(10)
+	for range 2 { // also after one that was given back, and for what is known
+		n, err := call[int](t.Context(), r, "take", append(same, same...))
+		require.NoError(t, err)
+		require.Equal(t, 20, n)
+	}
+	_ = s
+}

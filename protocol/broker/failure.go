@@ -322,3 +322,42 @@ func (f *Failure) parents(v any) error {
 	}
 	return nil
 }
+
+// withoutSecret returns the error of a look-up without the name, which the peer
+// may have put wherever it can put a text.
+func withoutSecret(err error, name string) error {
+	f, ok := err.(*Failure)
+	if !ok {
+		limit, limited := errors.AsType[*banana.LimitError](err)
+		switch {
+		case limited:
+			return &banana.Violation{Err: limit}
+		case errors.Is(err, banana.ErrAborted):
+			return &banana.Violation{Err: banana.ErrAborted}
+		}
+		return &banana.Violation{Reason: "the answer to the look-up is neither a reference nor an error"}
+	}
+	f.Type, f.Text, f.Traceback = scrub(f.Type, name), scrub(f.Text, name), scrub(f.Traceback, name)
+	for i, p := range f.Parents {
+		f.Parents[i] = scrub(p, name)
+	}
+	return f
+}
+
+// scrub takes a name out of a text. What may contain a part of it, or the name
+// in another notation, is left out as a whole.
+func scrub(text, name string) string {
+	const part = 8 // bytes of it that may be known
+	if strings.ContainsFunc(name, func(r rune) bool {
+		return (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z') && r != '-' && r != '.' && r != '_'
+	}) && text != "" {
+		return "…"
+	}
+	text = strings.ReplaceAll(text, name, "…")
+	for i := range len(name) - part + 1 {
+		if strings.Contains(text, name[i:i+part]) {
+			return "…"
+		}
+	}
+	return text
+}

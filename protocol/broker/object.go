@@ -221,6 +221,9 @@ func (p *plan) read(d *banana.Decoder, ptr any, v reflect.Value) error {
 			return &banana.Violation{Reason: fmt.Sprintf("argument %q is given by position and by name", p.fields[i].Name)}
 		}
 		f := &p.fields[i]
+		if given[i] { // the last one counts, as a whole
+			f.In(v).SetZero()
+		}
 		if err := f.Codec.Decode(d, f.In(v), nil); err != nil {
 			return argumentAt(err, f.Name)
 		}

@@ -173,9 +173,24 @@ func (b *Broker) admit() error {
 	case b.turns.active >= b.cfg.Limits.MaxInbound:
 		return errors.Join(ErrBusy, &banana.LimitError{Limit: "MaxInbound", Max: int64(b.cfg.Limits.MaxInbound), Asked: int64(b.turns.active + 1)})
 	}
+	if b.stranger.Load() {
+		return b.admitStranger()
+	}
+	return nil
+}
+
+// admitStranger is for what all calls of one stranger may hold, and for the
+// quarter of the Tub's memory that strangers together leave to others. mu is
+// held.
+func (b *Broker) admitStranger() error {
 	max := int64(strangerQueue * b.cfg.Limits.StrangerMessage)
-	if held := b.turns.charge; held >= max && b.stranger.Load() {
+	if held := b.turns.charge; held >= max {
 		return errors.Join(ErrBusy, &banana.LimitError{Limit: "StrangerMessage", Max: max, Asked: held})
+	}
+	if a := b.cfg.Account; a != nil {
+		if err := a.Scarce(); err != nil {
+			return errors.Join(ErrBusy, err)
+		}
 	}
 	return nil
 }
@@ -208,6 +223,19 @@ func (b *Broker) readAnswer(isError bool) error {
 	b.mu.Unlock()
 	if p == nil { // cancelled, or never made
 		return b.dec.Skip()
+	}
+	if p.then != nil { // a release of ours: what it returns is not even built
+		if err := b.dec.Skip(); err != nil {
+			return err
+		}
+		b.mu.Lock()
+		waits := b.calls.waiting[req] == p
+		delete(b.calls.waiting, req)
+		b.mu.Unlock()
+		if waits {
+			p.finish(nil)
+		}
+		return nil
 	}
 	var failure error
 	if isError {
@@ -242,7 +270,7 @@ func (b *Broker) readAnswer(isError bool) error {
 			// Refused before all of it was sent: its caller stops lending.
 			b.takeBack(p.item)
 		}
-		if b.role.yield == nil && b.mayRest() {
+		if !b.role.byCaller && b.mayRest() {
 			resting = true
 			b.role.vacant = true
 			b.rest()

@@ -3,7 +3,6 @@ package broker
 import (
 	"context"
 	"errors"
-	"iter"
 	"os"
 	"time"
 
@@ -19,6 +18,10 @@ import (
 //     whoever makes the next call reads the answer himself.
 //
 // When the reading has rested for guardTime, another goroutine reads on.
+//
+// A caller waits for bytes, and reads messages that are in the buffer as a
+// whole. So he can always leave in between, when his context ends; what comes
+// in pieces is left to a goroutine that reads.
 
 // guardTime is how long the reading may rest.
 const guardTime = time.Millisecond
@@ -27,8 +30,8 @@ const guardTime = time.Millisecond
 // between, callers read for themselves.
 const serialCalls = 8
 
-// readRole says who reads. mu is held, but for steps and yield, which belong to
-// whoever reads.
+// readRole says who reads. mu is held, but for byCaller, which belongs to whoever
+// reads.
 type readRole struct {
 	here   *inbound // the call of the peer that the reader runs
 	vacant bool     // nobody reads
@@ -38,20 +41,8 @@ type readRole struct {
 	guarded bool   // the timer runs
 	guard   *time.Timer
 
-	// A caller reads through a coroutine, so that he can leave it to
-	// somebody else at any point, even within a message.
-	steps func() (step, bool)
-	stop  func()
-	yield func(step) bool // within the coroutine
+	byCaller bool // a caller reads
 }
-
-// step is why the coroutine has stopped.
-type step int
-
-const (
-	stepMessage     step = iota // a message was dealt with
-	stepInterrupted             // interrupt was called
-)
 
 // What readMessage returns when it was not the connection that ended.
 var (
@@ -59,6 +50,8 @@ var (
 	errNotReader = errors.New("another goroutine reads")
 	// errResting: nobody reads now.
 	errResting = errors.New("nobody reads")
+	// errInterrupted: the caller who reads is to look at his context.
+	errInterrupted = errors.New("interrupted")
 )
 
 // reader is the connection as the Decoder reads it.
@@ -76,8 +69,8 @@ func (r *reader) Read(p []byte) (int, error) {
 		}
 		// An interrupt: it may be stale. Nothing was lost by it.
 		r.conn.SetReadDeadline(time.Time{})
-		if r.role.yield != nil {
-			r.role.yield(stepInterrupted)
+		if r.role.byCaller {
+			return 0, errInterrupted
 		}
 	}
 }
@@ -88,10 +81,7 @@ func (b *Broker) interrupt() { b.conn.SetReadDeadline(time.Unix(1, 0)) }
 // readLoop reads messages, until the connection has ended or this goroutine is
 // not the one that reads any more.
 func (b *Broker) readLoop() {
-	if r := &b.role; r.steps != nil { // it rests between two messages
-		r.stop()
-		r.steps, r.stop = nil, nil
-	}
+	b.role.byCaller = false
 	err := b.readMessage()
 	for err == nil {
 		err = b.readMessage()
@@ -168,7 +158,7 @@ func (b *Broker) readElsewhere() {
 // written without waiting and the call is alone, or so long that waking
 // somebody for it costs more than it spares.
 func (b *Broker) takeTurn(in *inbound) bool {
-	if b.stream == nil || in.method.concurrent || b.role.yield != nil || b.dec.Buffered() > 0 && in.charge < lendSize {
+	if b.stream == nil || in.method.concurrent || b.role.byCaller || b.dec.Buffered() > 0 && in.charge < lendSize {
 		return false
 	}
 	b.mu.Lock()
@@ -237,51 +227,42 @@ func (b *Broker) takeReading(p *Pending) bool {
 	return true
 }
 
-// readSteps is the coroutine through which callers read. It returns when the
-// connection has ended.
-func (b *Broker) readSteps(yield func(step) bool) {
-	b.role.yield = yield
-	for {
-		if err := b.readMessage(); err != nil {
-			b.role.yield = nil
-			go b.finishReading(err)
-			return
-		}
-		if !yield(stepMessage) {
-			b.role.yield = nil
-			return
-		}
-	}
-}
-
 // readFor reads, on behalf of a caller, until his answer is there or his
 // context has ended.
 func (b *Broker) readFor(ctx context.Context, p *Pending) {
-	r := &b.role
-	if r.steps == nil {
-		r.steps, r.stop = iter.Pull(iter.Seq[step](b.readSteps))
-	}
+	b.role.byCaller = true
 	if ctx.Done() != nil {
 		stop := context.AfterFunc(ctx, b.interrupt)
 		defer stop()
 	}
 	for {
-		s, alive := r.steps()
-		switch {
-		case !alive:
-			return
-		case s == stepInterrupted:
-			if ctx.Err() != nil {
-				go b.readOn()
-				return
-			}
-		default:
-			select {
-			case <-p.done:
-				b.leaveReading()
-				return
+		if b.dec.Buffered() == 0 {
+			switch err := b.dec.Fill(); {
+			case err == nil:
+			case err == errInterrupted:
+				if ctx.Err() != nil {
+					go b.readLoop()
+					return
+				}
+				continue
 			default:
+				go b.finishReading(err)
+				return
 			}
+		}
+		if !b.dec.Whole() {
+			go b.readLoop()
+			return
+		}
+		if err := b.readMessage(); err != nil {
+			go b.finishReading(err)
+			return
+		}
+		select {
+		case <-p.done:
+			b.leaveReading()
+			return
+		default:
 		}
 	}
 }
@@ -296,18 +277,4 @@ func (b *Broker) leaveReading() {
 		return
 	}
 	go b.readLoop()
-}
-
-// readOn takes over from a caller who may have been within a message.
-func (b *Broker) readOn() {
-	for {
-		s, alive := b.role.steps()
-		switch {
-		case !alive:
-			return
-		case s == stepMessage:
-			b.readLoop()
-			return
-		}
-	}
 }

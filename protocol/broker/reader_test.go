@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -241,4 +242,45 @@ func TestACallerDoesNotReadOnWhenHisAnswerHasBeenRead(t *testing.T) {
 	require.True(t, s.takeReading(p))
 	require.False(t, s.role.vacant)
 	delete(s.calls.waiting, p.req)
+}
+
+func TestCallersMayBeLockedToTheirThread(t *testing.T) {
+	// What reads for them must not depend on the goroutine that has begun it.
+	for _, n := range []network{networks[len(networks)-1]} {
+		c, _ := connect(t, n, nil, addRoot())
+		r := c.root(t)
+		for range 3 {
+			serially(t, c, r)
+			done := make(chan error)
+			go func() {
+				runtime.LockOSThread()
+				defer runtime.UnlockOSThread()
+				var err error
+				for range 2 * serialCalls {
+					_, err = call[int](t.Context(), r, "add", 1, 2)
+				}
+				done <- err
+			}()
+			require.NoError(t, within(t, "the calls of a locked goroutine", done))
+		}
+	}
+}
+
+func TestACallerLeavesLongAnswersToAReader(t *testing.T) {
+	onAll(t, func(t *testing.T, n network) {
+		c, _ := connect(t, n, nil, addRoot(NewMethod("much", func(_ context.Context, a struct{ N int }) ([]byte, error) {
+			return pattern(a.N, 1), nil
+		})))
+		r := c.root(t)
+		for _, size := range []int{10, 4000, 4090, 4096, 5000, 100_000, 1 << 20} {
+			if c.stream != nil {
+				serially(t, c, r)
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			got, err := call[[]byte](ctx, r, "much", size)
+			cancel()
+			require.NoError(t, err)
+			requireSame(t, pattern(size, 1), got)
+		}
+	})
 }

@@ -22,8 +22,9 @@ type refTables struct {
 	last    int64
 	// Theirs that we hold.
 	imports map[int64]*proxy
-	unacked int // releases that the peer has not acknowledged
-	seen    int // references that a stranger has sent
+	fresh   map[*Object]int // objects in messages that have not gone out, which will be exports
+	unacked int             // releases that the peer has not acknowledged
+	seen    int             // references that a stranger has sent
 }
 
 // export is an object of ours that the peer holds.
@@ -49,6 +50,7 @@ func (t *refTables) init() {
 	t.exports = make(map[int64]*export)
 	t.byObj = make(map[*Object]*export)
 	t.imports = make(map[int64]*proxy)
+	t.fresh = nil
 }
 
 func (t *refTables) drop() { t.init() }
@@ -259,6 +261,7 @@ type outRef struct {
 	obj    *Object
 	furl   string
 	remote *proxy
+	fresh  bool // it is counted in refTables.fresh
 }
 
 // encodeExternal is asked for every reference that is to be sent.
@@ -270,8 +273,15 @@ func (b *Broker) encodeExternal(x banana.External) (any, error) {
 	switch v := v.(type) {
 	case *Object:
 		b.mu.Lock()
-		known := b.refs.byObj[v]
-		full := len(b.refs.exports) >= b.cfg.Limits.MaxReferences
+		t := &b.refs
+		known := t.byObj[v]
+		full := known == nil && t.fresh[v] == 0 && len(t.exports)+len(t.fresh) >= b.cfg.Limits.MaxReferences
+		if known == nil && !full {
+			if t.fresh == nil {
+				t.fresh = make(map[*Object]int)
+			}
+			t.fresh[v]++
+		}
 		b.mu.Unlock()
 		switch {
 		case known != nil:
@@ -281,7 +291,7 @@ func (b *Broker) encodeExternal(x banana.External) (any, error) {
 		case full:
 			return nil, &banana.LimitError{Limit: "MaxReferences", Max: int64(b.cfg.Limits.MaxReferences), Asked: int64(b.cfg.Limits.MaxReferences) + 1}
 		}
-		return &outRef{obj: v, furl: b.cfg.Host.FURL(v)}, nil
+		return &outRef{obj: v, furl: b.cfg.Host.FURL(v), fresh: true}, nil
 	case *Remote:
 		return b.holdRemote(v)
 	}
@@ -310,9 +320,29 @@ func (b *Broker) holdRemote(r *Remote) (any, error) {
 // releaseHeld gives back what a message held that does not go out.
 func (b *Broker) releaseHeld(held []any) {
 	for _, x := range held {
-		if out, ok := x.(*outRef); ok && out != nil && out.remote != nil {
+		out, ok := x.(*outRef)
+		switch {
+		case !ok || out == nil:
+		case out.remote != nil:
 			releaseHandle(handle{b, out.remote})
+		case out.fresh:
+			b.mu.Lock()
+			b.refs.settle(out)
+			b.mu.Unlock()
 		}
+	}
+}
+
+// settle counts an object no more that goes out, or does not. mu is held.
+func (t *refTables) settle(out *outRef) {
+	if !out.fresh {
+		return
+	}
+	out.fresh = false
+	if n := t.fresh[out.obj]; n > 1 {
+		t.fresh[out.obj] = n - 1
+	} else {
+		delete(t.fresh, out.obj)
 	}
 }
 
@@ -329,6 +359,7 @@ func (b *Broker) appendExternal(dst []byte, x any, open uint64) []byte {
 		out.remote = nil
 	default:
 		t := &b.refs
+		t.settle(out)
 		e := t.byObj[out.obj]
 		dst = b.appendWord(dst, "my-reference")
 		if e == nil {

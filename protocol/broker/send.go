@@ -168,12 +168,20 @@ func (b *Broker) writeHere() {
 	b.writeAll(false)
 }
 
+// maxRounds is how often in a row a goroutine writes that has other things to
+// do.
+const maxRounds = 16
+
 // writeAll writes until the queue is empty. Who may not wait passes the rest
 // on when the connection takes no more. mu is held, but not during a write.
 func (b *Broker) writeAll(wait bool) {
 	buf := writeBuffers.Get().(*[]byte)
 	defer writeBuffers.Put(buf)
-	for b.err == nil && !b.send.empty() {
+	for round := 0; b.err == nil && !b.send.empty(); round++ {
+		if round == maxRounds && !wait { // others queue more and more
+			b.startWriter()
+			return
+		}
 		*buf = b.fill((*buf)[:0])
 		lent := b.lend()
 		b.unlock()

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -20,7 +21,7 @@ import (
 type Stream struct {
 	net.Conn
 	raw  syscall.RawConn
-	ours bool // taken over; does not change while the connection is used
+	ours atomic.Bool // taken over
 
 	mu  sync.Mutex
 	out *streamBuffer // what TLS has written and the kernel has not taken
@@ -83,10 +84,10 @@ func (s *Stream) CloseWrite() error {
 
 // takeOver begins with what the Stream is for: from now on what is written
 // waits for push or flush.
-func (s *Stream) takeOver() { s.ours = true }
+func (s *Stream) takeOver() { s.ours.Store(true) }
 
 func (s *Stream) Write(p []byte) (int, error) {
-	if !s.ours {
+	if !s.ours.Load() {
 		return s.Conn.Write(p)
 	}
 	s.mu.Lock()
@@ -94,9 +95,19 @@ func (s *Stream) Write(p []byte) (int, error) {
 	if s.out == nil {
 		s.out = getStreamBuffer()
 	}
+	if len(s.out.rest()) > maxUnsent {
+		return 0, errUnsent
+	}
 	s.out.b = append(s.out.b, p...)
 	return len(p), nil
 }
+
+// maxUnsent bounds what TLS has written and the kernel has not taken. A Broker
+// leaves no more than a few writes there; beyond that it is TLS itself that
+// answers, to a peer who asks for new keys and reads nothing.
+const maxUnsent = 1 << 20
+
+var errUnsent = errors.New("the peer does not read what TLS answers")
 
 // push gives the kernel what it takes without waiting, and reports whether
 // something is left.
@@ -146,7 +157,7 @@ func (s *Stream) flush() error {
 
 // Close sends what it can, TLS's good-bye above all, and closes.
 func (s *Stream) Close() error {
-	if s.ours {
+	if s.ours.Load() {
 		// TLS lets every write fail that comes after its good-bye, which is
 		// still here. A flush that is stuck fails as well, a little later.
 		s.Conn.SetWriteDeadline(time.Now().Add(closeTime))
@@ -159,7 +170,7 @@ func (s *Stream) Close() error {
 const closeTime = 50 * time.Millisecond
 
 func (s *Stream) Read(p []byte) (int, error) {
-	if !s.ours {
+	if !s.ours.Load() {
 		return s.Conn.Read(p)
 	}
 	if s.in == nil {

@@ -162,3 +162,18 @@ func TestManyCallsOneAfterTheOtherAndAtOnceAllGetTheirAnswers(t *testing.T) {
 	assert.Zero(t, client.Tables().Outbound)
 	assert.Zero(t, server.Tables().Inbound)
 }
+
+func TestWhatTLSAnswersOfItselfIsBounded(t *testing.T) {
+	a, b := tcpPair(t)
+	defer b.Close()
+	s := NewStream(a)
+	defer s.Close()
+	s.takeOver()
+	piece := make([]byte, 16<<10)
+	var err error
+	for n := 0; err == nil; n += len(piece) {
+		require.Less(t, n, 4*maxUnsent)
+		_, err = s.Write(piece)
+	}
+	require.ErrorIs(t, err, errUnsent)
+}

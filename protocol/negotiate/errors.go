@@ -24,7 +24,8 @@ var (
 	// the client, the hint is out of date or the Tub is not running.
 	ErrUnknownTub = errors.New("no such Tub at this listener")
 
-	// ErrVersion: no version of the protocol is known to both sides.
+	// ErrVersion: no version of the protocol is known to both sides, or none of
+	// TLS is allowed by both.
 	ErrVersion = errors.New("no protocol version in common")
 
 	// ErrVocab: no vocabulary table is known to both sides.

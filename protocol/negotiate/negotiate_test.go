@@ -506,9 +506,18 @@ func TestAnOldTLSVersionIsSpokenOnlyWhenAllowed(t *testing.T) {
 	require.NoError(t, atServer.err)
 	assert.EqualValues(t, tls.VersionTLS10, atServer.TLSVersion)
 
-	atClient, atServer = dial(t, newLocal(t, slaveCert, old), newLocal(t, masterCert))
-	assert.Error(t, atClient.err)
-	assert.Error(t, atServer.err)
+	for name, test := range map[string]struct{ client, server func(*LocalConfig) }{
+		"a client that is too old": {old, func(*LocalConfig) {}},
+		"a server that is too old": {func(*LocalConfig) {}, old},
+	} {
+		atClient, atServer = dial(t, newLocal(t, slaveCert, test.client), newLocal(t, masterCert, test.server))
+		for side, err := range map[string]error{"client": atClient.err, "server": atServer.err} {
+			assert.ErrorIs(t, err, ErrVersion, "%s, seen by the %s", name, side)
+			var failed *Error
+			require.ErrorAs(t, err, &failed)
+			assert.Equal(t, PhaseTLS, failed.Phase)
+		}
+	}
 }
 
 func TestAConnectionHoldsNothingOfItsNegotiation(t *testing.T) {

@@ -418,6 +418,8 @@ func (n *negotiation) ioError(err error) error {
 			return fmt.Errorf("%w: the other side does not accept ours: %w", ErrCertificate, err)
 		}
 		return fmt.Errorf("%w: we do not accept the other side's: %w", ErrCertificate, err)
+	case isTLSError(err) && n.phase == PhaseTLS && strings.Contains(err.Error(), "version"):
+		return fmt.Errorf("%w: of TLS: %w", ErrVersion, err)
 	case !n.client && n.phase == PhaseTLS && strings.Contains(err.Error(), "bad record MAC"):
 		return fmt.Errorf("%w (a client that does not accept our certificate can cause this)", err)
 	}
