@@ -14,10 +14,15 @@ import (
 	"github.com/foolscap-go/foolscap/protocol/negotiate"
 )
 
-// All dialling goes through Tub.connect and attempt.try: whatever decides
-// which hints may be dialled, and when, belongs here.
+// All dialling goes through Tub.connect and attempt.dial: which hints may be
+// dialled is decided by Tub.handler, and when, by the Ranker and the schedule.
 
 const (
+	// defaultStagger is how long a hint has until the next one is tried too.
+	defaultStagger = 250 * time.Millisecond
+	// negotiationGrace is how many times the stagger longer that is, once,
+	// when a hint has got as far as negotiation.
+	negotiationGrace = 2
 	// duplicateWait is how long an attempt waits for the connection in whose
 	// favour the peer has refused ours.
 	duplicateWait = 30 * time.Second
@@ -84,9 +89,9 @@ func (t *Tub) current(peer furl.TubID) *connection {
 	return c
 }
 
-// attempt is the making of one connection: all hints at once, the first that
-// is through with negotiation wins. A connection that the peer opens meanwhile
-// is as good.
+// attempt is the making of one connection: by its hints, one beginning after
+// the other; the first that is through with negotiation wins. A connection that
+// the peer opens meanwhile is as good.
 type attempt struct {
 	t      *Tub
 	peer   furl.TubID
@@ -99,10 +104,26 @@ type attempt struct {
 
 	mu        sync.Mutex
 	waiting   int // who waits for it
-	running   int // hints in progress
+	left      int // hints that have not failed
 	ended     bool
 	duplicate error
 	hints     []*HintStatus
+
+	// The schedule.
+	queue      []queued
+	scheduling bool
+	running    int           // hints in progress
+	began      time.Time     // when the last one did
+	failed     bool          // one has failed since
+	grace      time.Duration // what the next one has to wait on top
+	graced     bool
+	wake       chan struct{} // has room for one
+}
+
+// queued is a hint that waits for its time.
+type queued struct {
+	status *HintStatus
+	gap    time.Duration // to the beginning of the one before
 }
 
 // join returns the attempt to reach a Tub that is going on, or begins one.
@@ -115,7 +136,7 @@ func (t *Tub) join(peer furl.TubID) (*attempt, error) {
 	if a := t.attempts[peer]; a != nil && a.goesOn() {
 		return a, nil
 	}
-	a := &attempt{t: t, peer: peer, slot: make(chan struct{}, 1), done: make(chan struct{})}
+	a := &attempt{t: t, peer: peer, slot: make(chan struct{}, 1), done: make(chan struct{}), wake: make(chan struct{}, 1)}
 	a.ctx, a.cancel = context.WithCancel(t.ctx)
 	t.attempts[peer] = a
 	t.wg.Go(a.await)
@@ -128,30 +149,31 @@ func (a *attempt) goesOn() bool {
 	return !a.ended
 }
 
-// enter counts somebody who waits, and starts the hints that are not tried
-// yet. It fails when the attempt has ended; until then, await keeps the
+// enter counts somebody who waits, and puts the hints that are not known yet on
+// the schedule. It fails when the attempt has ended; until then, await keeps the
 // WaitGroup of the Tub above zero.
 func (a *attempt) enter(hints []furl.Hint) bool {
 	a.mu.Lock()
-	defer a.mu.Unlock()
 	if a.ended {
+		a.mu.Unlock()
 		return false
 	}
 	a.waiting++
-next:
+	var fresh []*HintStatus
 	for _, h := range hints {
-		for _, s := range a.hints {
-			if s.Hint == h {
-				continue next
-			}
+		if !slices.ContainsFunc(a.hints, func(s *HintStatus) bool { return s.Hint == h }) {
+			s := &HintStatus{Hint: h, Phase: handlers.PhaseParse}
+			a.hints = append(a.hints, s)
+			a.left++
+			fresh = append(fresh, s)
 		}
-		s := &HintStatus{Hint: h, Phase: handlers.PhaseParse, Started: now()}
-		a.hints = append(a.hints, s)
-		a.running++
-		a.t.wg.Go(func() { a.try(s) })
 	}
-	if a.running == 0 {
+	if a.left == 0 {
 		a.t.wg.Go(a.exhausted)
+	}
+	a.mu.Unlock()
+	if len(fresh) > 0 {
+		a.schedule(fresh)
 	}
 	return true
 }
@@ -232,7 +254,7 @@ func (a *attempt) finishAndUnlock(c *connection, err error) {
 	a.cancel()
 }
 
-// exhausted ends the attempt when no hint is in progress any more. But when
+// exhausted ends the attempt when all hints have failed. But when
 // the peer believes in another connection, that one may be about to be made,
 // by the peer: it has some time for that.
 func (a *attempt) exhausted() {
@@ -249,7 +271,7 @@ func (a *attempt) exhausted() {
 		}
 	}
 	a.mu.Lock()
-	if a.running > 0 || a.duplicate != nil && !waited {
+	if a.left > 0 || a.duplicate != nil && !waited {
 		a.mu.Unlock() // somebody came with new hints: the last of those comes here again
 		return
 	}
@@ -274,18 +296,29 @@ func (a *attempt) snapshot() []HintStatus {
 func (a *attempt) try(s *HintStatus) {
 	err := a.dial(s)
 	a.mu.Lock()
-	if err != nil {
-		s.Elapsed, s.Err = time.Since(s.Started), err
-	}
 	a.running--
+	a.mu.Unlock()
+	if err != nil {
+		a.fails(s, err)
+	}
+}
+
+// fails records why a hint has failed.
+func (a *attempt) fails(s *HintStatus, err error) {
+	a.t.log.Debug("a hint has failed", "error", err)
+	a.mu.Lock()
+	s.Err = err
+	if !s.Started.IsZero() {
+		s.Elapsed = time.Since(s.Started)
+	}
 	if errors.Is(err, negotiate.ErrDuplicate) || errors.Is(err, ErrReplaced) {
 		a.duplicate = err
 	}
-	last := a.running == 0 && err != nil
+	a.failed = true
+	a.left--
+	last := a.left == 0
 	a.mu.Unlock()
-	if err != nil {
-		a.t.log.Debug("a hint has failed", "error", err)
-	}
+	a.signal()
 	if last {
 		a.exhausted()
 	}
@@ -298,9 +331,9 @@ func (a *attempt) dial(s *HintStatus) (err error) {
 			t.observe(Event{Kind: EventDial, Peer: a.peer, Hint: s.Hint, Phase: string(a.phase(s)), Elapsed: time.Since(s.Started), Err: err})
 		}()
 	}
-	h := t.handler(s.Hint.Type())
-	if h == nil {
-		return &handlers.Error{Hint: s.Hint, Phase: handlers.PhaseParse, Err: handlers.ErrNoHandler}
+	h, err := t.handler(s.Hint)
+	if err != nil {
+		return err
 	}
 	a.update(s, func() { s.Handler = h.Description() })
 	stream, err := handlers.Dial(a.ctx, h, handlers.DialRequest{
@@ -313,7 +346,13 @@ func (a *attempt) dial(s *HintStatus) (err error) {
 	if err != nil {
 		return err
 	}
-	a.update(s, func() { s.Phase = handlers.PhaseNegotiate; s.Text = ""; s.Dialled = time.Since(s.Started) })
+	a.update(s, func() {
+		s.Phase, s.Text, s.Dialled = handlers.PhaseNegotiate, "", time.Since(s.Started)
+		if !a.graced { // this one will probably win
+			a.graced = true
+			a.grace = negotiationGrace * t.opts.Stagger
+		}
+	})
 	began := now()
 	slot := &helloSlot{a: a}
 	conn, instant := instantly(stream.Conn)

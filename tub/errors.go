@@ -63,9 +63,12 @@ func (e *DialError) Error() string {
 		b.WriteString(": its FURL has no hints, and it has not connected to us")
 	}
 	for _, h := range e.Hints {
-		if h.Err != nil {
+		switch {
+		case h.Err != nil:
 			fmt.Fprintf(&b, "; %v", h.Err)
-		} else {
+		case h.Started.IsZero():
+			fmt.Fprintf(&b, "; %s: not tried yet", h.Hint)
+		default:
 			fmt.Fprintf(&b, "; %s: still in phase %s", h.Hint, h.Phase)
 		}
 	}

@@ -19,8 +19,9 @@ type HintStatus struct {
 	// Phase is the last phase that was reached, Text what it waited for.
 	Phase handlers.Phase
 	Text  string
-	// Started is when the dial began, Dialled how long it took to a stream,
-	// Elapsed the whole time to the end of negotiation or to the failure.
+	// Started is when the dial began, zero if it has not; Dialled how long it
+	// took to a stream, Elapsed the whole time to the end of negotiation or to
+	// the failure.
 	Started time.Time
 	Dialled time.Duration
 	Elapsed time.Duration
@@ -96,6 +97,29 @@ func (n *infoTable) connected(peer furl.TubID, winner furl.Hint, established tim
 		i.Winner, i.Established = winner, established
 		i.Lost, i.Reason = time.Time{}, nil
 	})
+}
+
+// past returns what is remembered of the hints of a Tub, for the Ranker.
+func (n *infoTable) past(peer furl.TubID) map[furl.Hint]RankHint {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	e := n.byPeer[peer]
+	if e == nil {
+		return nil
+	}
+	i := e.Value.(*ConnInfo)
+	all := make(map[furl.Hint]RankHint)
+	for _, s := range i.Hints {
+		if s.Err != nil && !s.Started.IsZero() {
+			all[s.Hint] = RankHint{Failed: s.Started.Add(s.Elapsed)}
+		}
+	}
+	if i.Winner != "" {
+		won := all[i.Winner]
+		won.Won = i.Established
+		all[i.Winner] = won
+	}
+	return all
 }
 
 // lost records the end of the connection that was established then, unless

@@ -161,8 +161,9 @@ func speaking(t testing.TB, peer *x509.Certificate, f func(conn net.Conn)) dial 
 
 // memoryHandler dials hints of which the test says what becomes of them.
 type memoryHandler struct {
-	name  string
-	dials map[string]dial // by type of hint
+	name     string
+	dials    map[string]dial // by type of hint
+	exposure handlers.Exposure
 
 	mu       sync.Mutex
 	requests []handlers.DialRequest
@@ -184,9 +185,7 @@ func (h *memoryHandler) Dial(ctx context.Context, req handlers.DialRequest) (han
 }
 
 func (h *memoryHandler) DialTimeout() time.Duration { return time.Minute }
-func (h *memoryHandler) Exposure() handlers.Exposure {
-	return handlers.Exposure{HidesAddress: true, HidesLookups: true}
-}
+func (h *memoryHandler) Exposure() handlers.Exposure { return h.exposure }
 func (h *memoryHandler) Description() string { return "memory " + h.name }
 
 func (h *memoryHandler) Close() error {

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"maps"
 	"net"
+	"net/netip"
 	"reflect"
 	"slices"
 	"sync"
@@ -62,6 +63,16 @@ type Options struct {
 	// caller; default off.
 	TracesToPeers bool
 
+	// Stagger is how long a hint has until the next one of a FURL is tried
+	// as well; default 250 ms. One that fails brings the next one forward at
+	// once, one that gets as far as negotiation has twice as long again, once.
+	Stagger time.Duration
+	// Ranker decides in which order hints are tried; default [Rank].
+	Ranker Ranker
+	// Anonymity is how transports that hide the address of this machine are
+	// chosen; default: they come after the others.
+	Anonymity Anonymity
+
 	// NoHandlers leaves out the handler for tcp hints that a Tub otherwise
 	// has from the beginning.
 	NoHandlers bool
@@ -76,6 +87,8 @@ type Tub struct {
 	local *negotiate.Local
 	conf  *broker.Config
 	names nameTable
+	// networks returns those that this machine has an address in.
+	networks func() []netip.Prefix
 
 	// mu guards what follows. It is not held while anything of a user runs,
 	// or while a lock of another package is taken.
@@ -113,6 +126,7 @@ func New(id *Identity, opts *Options) (*Tub, error) {
 		hintsNew: make(chan struct{}),
 		conns:    make(map[*connection]struct{}),
 		attempts: make(map[furl.TubID]*attempt),
+		networks: networks,
 	}
 	if opts != nil {
 		t.opts = *opts
@@ -123,6 +137,12 @@ func New(id *Identity, opts *Options) (*Tub, error) {
 		t.log = slog.New(slog.DiscardHandler)
 	}
 	o.Keepalive = cmp.Or(o.Keepalive, 4*time.Minute)
+	if o.Stagger <= 0 {
+		o.Stagger = defaultStagger
+	}
+	if o.Ranker == nil {
+		o.Ranker = Rank
+	}
 	o.Memory = cmp.Or(max(o.Memory, 0), 256<<20)
 	local, err := negotiate.NewLocal(negotiate.LocalConfig{
 		Certificate: id.cert(),
@@ -228,10 +248,22 @@ func (t *Tub) ended() bool {
 	return t.closed
 }
 
-func (t *Tub) handler(hintType string) handlers.Handler {
+// handler returns what may dial a hint. It is the one gate for every dial,
+// whoever asked for it.
+func (t *Tub) handler(h furl.Hint) (handlers.Handler, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.handlers[hintType]
+	takes := t.handlers[h.Type()]
+	refused := handlers.Error{Hint: h, Phase: handlers.PhaseParse}
+	switch {
+	case takes == nil:
+		refused.Err = handlers.ErrNoHandler
+	case t.opts.Anonymity == AnonymityRequired && !takes.Exposure().HidesAddress:
+		refused.Handler, refused.Err = takes.Description(), handlers.ErrRefusedByPolicy
+	default:
+		return takes, nil
+	}
+	return nil, &refused
 }
 
 // Close ends the Tub at once: listeners, connections, running dials. It waits
