@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -24,7 +25,7 @@ const (
 const maxArgument = 256 << 20
 
 // readArguments makes the arguments of a call of those of the command line.
-func (e *env) readArguments(words []string, r *notationReader) (tub.Args, error) {
+func (e *env) readArguments(ctx context.Context, words []string, r *notationReader) (tub.Args, error) {
 	type argument struct {
 		name  string // "" if it has none
 		where string // for errors
@@ -44,7 +45,7 @@ func (e *env) readArguments(words []string, r *notationReader) (tub.Args, error)
 			a.where = fmt.Sprintf("argument %d", position)
 		}
 		var err error
-		if a.ready, a.node, err = e.readArgument(text, r); err != nil {
+		if a.ready, a.node, err = e.readArgument(ctx, text, r); err != nil {
 			return tub.Args{}, wrapArgument(err, a.where)
 		}
 	}
@@ -74,7 +75,7 @@ func (e *env) readArguments(words []string, r *notationReader) (tub.Args, error)
 
 // readArgument reads one argument, as far as it can be read without the
 // others: they may share parts.
-func (e *env) readArgument(text string, r *notationReader) (ready any, n *node, err error) {
+func (e *env) readArgument(ctx context.Context, text string, r *notationReader) (ready any, n *node, err error) {
 	if rest, ok := strings.CutPrefix(text, prefixText); ok {
 		if !utf8.ValidString(rest) {
 			return nil, nil, usagef("a text has to be UTF-8; use %s or %s", prefixBytes, prefixFile)
@@ -85,12 +86,12 @@ func (e *env) readArgument(text string, r *notationReader) (ready any, n *node, 
 		return []byte(rest), nil, nil
 	}
 	if path, ok := strings.CutPrefix(text, prefixFile); ok {
-		ready, err = takeFile(path, "an argument", maxArgument)
+		ready, err = takeFile(ctx, path, "an argument", maxArgument)
 		return ready, nil, err
 	}
 	source := []byte(text)
 	if text == "-" {
-		if source, err = e.takeStdin("an argument", maxArgument); err != nil {
+		if source, err = e.takeStdin(ctx, "an argument", maxArgument); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -116,11 +117,12 @@ func isName(s string) bool {
 }
 
 // wrapArgument says which argument is at fault. That is wrong usage, unless a
-// file cannot be read or a FURL in it leads nowhere.
+// file cannot be read, the reading was interrupted, or a FURL in it leads
+// nowhere.
 func wrapArgument(err error, where string) error {
 	var dial *tub.DialError
 	var call *tub.CallError
-	if isFileError(err) || errors.As(err, &dial) || errors.As(err, &call) {
+	if isFileError(err) || errors.Is(err, errInterrupted) || errors.As(err, &dial) || errors.As(err, &call) {
 		return fmt.Errorf("%s: %w", where, err)
 	}
 	return usagef("%s: %v", where, err)

@@ -65,7 +65,7 @@ type callFlags struct {
 func setupCall(fs *flag.FlagSet) runFunc {
 	f := new(callFlags)
 	fs.StringVar(&f.cert, "cert", "", "be the Tub whose identity is in this `FILE` (default: a new one)")
-	fs.DurationVar(&f.timeout, "timeout", time.Minute, "give up after this `DURATION`, connecting included; 0 for never (default 1m)")
+	durationVar(fs, &f.timeout, "timeout", time.Minute, "give up after this `DURATION`, connecting included; 0 for never (default 1m)")
 	verbose := fs.Bool("verbose", false, "show the remote traceback of a failure, and log what happens")
 	return func(ctx context.Context, e *env, args []string) error {
 		e.verbose = *verbose
@@ -87,7 +87,7 @@ func withTimeout(ctx context.Context, d time.Duration) (context.Context, context
 }
 
 func (f *callFlags) run(ctx context.Context, e *env, target, method string, words []string) error {
-	address, err := e.furl(target)
+	address, err := e.furl(ctx, target)
 	if err != nil {
 		return furlUsage(err)
 	}
@@ -95,6 +95,9 @@ func (f *callFlags) run(ctx context.Context, e *env, target, method string, word
 	id, err := callingIdentity(f.cert, logger)
 	if err != nil {
 		return err
+	}
+	if id.TubID() == address.TubID {
+		return usagef("the FURL is of the Tub of --cert itself; call it as another Tub, or without --cert")
 	}
 	t, err := newTub(id, &tub.Options{Logger: logger})
 	if err != nil {
@@ -106,8 +109,8 @@ func (f *callFlags) run(ctx context.Context, e *env, target, method string, word
 	stop := e.progress(func() string { return "connecting to Tub " + address.TubID.Short() })
 	defer func() { stop() }()
 	c := &caller{e: e, t: t, demo: newDemo(t)}
-	args, err := e.readArguments(words, newNotationReader(func(mark, text string) (any, error) {
-		return c.external(limited, mark, text)
+	args, err := e.readArguments(ctx, words, newNotationReader(func(mark, text string) (any, error) {
+		return c.external(ctx, limited, mark, text)
 	}))
 	if err != nil {
 		return err
@@ -149,10 +152,11 @@ func callingIdentity(path string, logger *slog.Logger) (*tub.Identity, error) {
 	return tub.LoadIdentity(path, logger)
 }
 
-// furlUsage makes wrong usage of the error of a FURL, unless a file is at fault.
+// furlUsage makes wrong usage of the error of a FURL, unless a file is at fault
+// or the reading was interrupted.
 func furlUsage(err error) error {
 	var usage *usageError
-	if isFileError(err) || errors.As(err, &usage) {
+	if isFileError(err) || errors.Is(err, errInterrupted) || errors.As(err, &usage) {
 		return err
 	}
 	return &usageError{err.Error()}
@@ -165,19 +169,20 @@ type caller struct {
 	demo *demo
 }
 
-// external makes what $object and $furl in an argument stand for.
-func (c *caller) external(ctx context.Context, mark, text string) (any, error) {
+// external makes what $object and $furl in an argument stand for. limited is
+// ctx with the time limit of the call.
+func (c *caller) external(ctx, limited context.Context, mark, text string) (any, error) {
 	if mark == markObject {
 		if text != "demo" {
 			return nil, fmt.Errorf(`%s %s: there is only {%q: "demo"}`, mark, quote(text), markObject)
 		}
 		return c.demo.object, nil
 	}
-	f, err := c.e.furl(text)
+	f, err := c.e.furl(ctx, text)
 	if err != nil {
 		return nil, err
 	}
-	return c.t.Connect(ctx, f)
+	return c.t.Connect(limited, f)
 }
 
 // describe writes what goes by reference in a result.

@@ -210,10 +210,12 @@ func TestEveryFailureOfTheObjectIsAPythonException(t *testing.T) {
 }
 
 // published registers an object in a Tub of the test and returns its FURL.
-func published(t *testing.T, parts ...tub.Part) furl.FURL {
+func published(t *testing.T, parts ...tub.Part) furl.FURL { return publishedWith(t, nil, parts...) }
+
+func publishedWith(t *testing.T, opts *tub.Options, parts ...tub.Part) furl.FURL {
 	id, err := tub.NewIdentity()
 	require.NoError(t, err)
-	server, err := tub.New(id, nil)
+	server, err := tub.New(id, opts)
 	require.NoError(t, err)
 	t.Cleanup(func() { server.Close() })
 	l, err := tcp.Listen(t.Context(), "127.0.0.1:0")
@@ -257,8 +259,14 @@ func TestExitCodesTellFailuresApart(t *testing.T) {
 		require.NoError(t, json.Unmarshal([]byte(r.stdout), &doc))
 		assert.Equal(t, "unreachable", doc.Error.Kind)
 		require.Len(t, doc.Error.Hints, 2)
-		assert.Equal(t, "dial", doc.Error.Hints[0].Phase)
-		assert.Equal(t, "parse", doc.Error.Hints[1].Phase)
+		for _, h := range doc.Error.Hints {
+			phase := "dial"
+			if h.Hint == "new:x" {
+				phase = "parse"
+			}
+			assert.Equal(t, phase, h.Phase)
+			assert.Contains(t, doc.Error.Message, h.Hint+" failed in "+phase+": "+h.Text)
+		}
 	})
 	t.Run("no hints", func(t *testing.T) {
 		assert.Equal(t, exitUnreachable, foolscap(t, "call", f.WithHints().Reveal(), "wait").code)
@@ -267,6 +275,23 @@ func TestExitCodesTellFailuresApart(t *testing.T) {
 		r := foolscap(t, "call", wrongName.Reveal(), "wait")
 		assert.Equal(t, exitRemote, r.code)
 		assert.NotContains(t, r.stderr, wrongName.Name.Reveal())
+		assert.Contains(t, r.stderr, "the name in the FURL may be out of date")
+		r = foolscap(t, "call", "--json", wrongName.Reveal(), "wait")
+		assert.Contains(t, r.stdout, "the name in the FURL may be out of date")
+	})
+	t.Run("a Tub that is not there", func(t *testing.T) {
+		stranger := f
+		stranger.TubID = someTub
+		r := foolscap(t, "call", stranger.Reveal(), "wait")
+		assert.Equal(t, exitUnreachable, r.code)
+		assert.Contains(t, r.stderr, "failed in plaintext: ")
+		assert.Contains(t, r.stderr, "the FURL may be out of date")
+	})
+	t.Run("a type of hints that nobody knows", func(t *testing.T) {
+		r := foolscap(t, "call", f.WithHints("carrier-pigeon:roof").Reveal(), "wait")
+		assert.Equal(t, exitUnreachable, r.code)
+		assert.Contains(t, r.stderr, "built in, only for "+transportTypes())
+		assert.NotContains(t, r.stderr, "register")
 	})
 	t.Run("a reference that leads nowhere", func(t *testing.T) {
 		r := foolscap(t, "call", f.Reveal(), "wait", `{"$furl":"`+f.WithHints(closedPort(t)).Reveal()+`"}`, "--timeout", "1m")
@@ -330,6 +355,14 @@ func TestTheCallerCanHaveAnIdentity(t *testing.T) {
 	require.Equal(t, exitOK, r.code, r.stderr)
 	assert.Contains(t, foolscap(t, "id", "show", pem).stdout, peer)
 	assert.Len(t, peer, 32)
+}
+
+func TestATubDoesNotCallItself(t *testing.T) {
+	cert := filepath.Join(t.TempDir(), "tub.pem")
+	s := serve(t, "--cert", cert)
+	r := foolscap(t, "call", "--cert", cert, "@"+s.file, "add", "2", "3")
+	assert.Equal(t, exitUsage, r.code)
+	assert.Contains(t, r.stderr, "the FURL is of the Tub of --cert itself")
 }
 
 // Forty nested lists, each shared twice, go there and back and to the screen.

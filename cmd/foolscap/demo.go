@@ -39,17 +39,18 @@ foolscap demo --json | jq '.transports[] | {hint, calls_per_second}'`,
 }
 
 func setupDemo(fs *flag.FlagSet) runFunc {
-	duration := fs.Duration("duration", 400*time.Millisecond, "how long each of the two measurements of a transport takes, a `DURATION` (default 400ms)")
+	var duration time.Duration
+	durationVar(fs, &duration, "duration", 400*time.Millisecond, "how long each of the two measurements of a transport takes, a `DURATION` (default 400ms)")
 	verbose := fs.Bool("verbose", false, "log what happens")
 	return func(ctx context.Context, e *env, args []string) error {
 		e.verbose = *verbose
 		if err := want(args, 0, 0, "no arguments"); err != nil {
 			return err
 		}
-		if *duration <= 0 {
+		if duration == 0 {
 			return usagef("--duration has to be more than nothing")
 		}
-		return e.demo(ctx, *duration)
+		return e.demo(ctx, duration)
 	}
 }
 
@@ -82,15 +83,7 @@ type leftOut struct {
 
 func (e *env) demo(ctx context.Context, duration time.Duration) error {
 	doc := demoDocument{Transports: []demoRun{}, LeftOut: []leftOut{}}
-	var err error
-	for _, tr := range transports {
-		for _, where := range tr.demos {
-			err = e.demoOne(ctx, tr, where, duration, &doc)
-			if err != nil {
-				break
-			}
-		}
-	}
+	err := e.demoAll(ctx, transports, duration, &doc)
 	if err == nil && len(doc.Transports) == 0 {
 		err = errors.New("this machine can use none of the transports")
 	}
@@ -99,14 +92,26 @@ func (e *env) demo(ctx context.Context, duration time.Duration) error {
 			details := e.details(codeOf(ctx, err), err)
 			doc.Error = &details
 		}
-		e.reported = true
 		if werr := e.writeJSON(doc); werr != nil {
 			return werr
 		}
+		e.reported = true
 		return err
 	}
 	e.printDemo(&doc)
 	return err
+}
+
+// demoAll shows one transport after the other, until one fails.
+func (e *env) demoAll(ctx context.Context, transports []transport, duration time.Duration, doc *demoDocument) error {
+	for _, tr := range transports {
+		for _, where := range tr.demos {
+			if err := e.demoOne(ctx, tr, where, duration, doc); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // demoOne shows one transport on one address.

@@ -3,22 +3,28 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/foolscap-go/foolscap/handlers"
+	"github.com/foolscap-go/foolscap/protocol/furl"
 )
 
 func TestDemoShowsEveryTransport(t *testing.T) {
 	r := foolscap(t, "demo", "--duration", "20ms")
 	require.Equal(t, exitOK, r.code, r.stderr)
 	assert.Empty(t, r.stderr)
-	for _, part := range []string{"TRANSPORT", "HANDLER", "DECISION", "CALLS/S", "TCP, IPv4", "TCP, IPv6", "tcp:127.0.0.1:"} {
+	for _, part := range []string{"TRANSPORT", "HANDLER", "DECISION", "CALLS/S", "TCP, IPv4  tcp:127.0.0.1:", "TCP, IPv6  tcp:[::1]:"} {
 		assert.Contains(t, r.stdout, part)
 	}
+	assert.NotContains(t, r.stdout, "Left out")
 }
 
 func TestDemoWritesJSON(t *testing.T) {
@@ -32,8 +38,8 @@ func TestDemoWritesJSON(t *testing.T) {
 	for _, tr := range transports {
 		demos += len(tr.demos)
 	}
-	assert.Equal(t, demos, len(doc.Transports)+len(doc.LeftOut))
-	require.NotEmpty(t, doc.Transports)
+	require.Len(t, doc.Transports, demos)
+	assert.Empty(t, doc.LeftOut)
 	for _, run := range doc.Transports {
 		assert.Positive(t, run.Single)
 		assert.Positive(t, run.Many)
@@ -43,9 +49,21 @@ func TestDemoWritesJSON(t *testing.T) {
 		require.NotNil(t, run.Phases.Total)
 		assert.Greater(t, *run.Phases.Total, *run.Phases.TLS)
 	}
-	for _, l := range doc.LeftOut {
-		assert.NotEmpty(t, l.Reason)
+}
+
+func TestDemoEndsAtTheFirstFailure(t *testing.T) {
+	ctx, interrupt := context.WithCancel(t.Context())
+	failure := errors.New("the first one")
+	tried := 0
+	listen := func(context.Context, string, []furl.Hint, *slog.Logger) (handlers.Acceptor, error) {
+		tried++
+		interrupt()
+		return nil, failure
 	}
+	list := []transport{{listen: listen, demos: make([]demoAddress, 2)}, {listen: listen, demos: make([]demoAddress, 2)}}
+	e := newEnv(strings.NewReader(""), io.Discard, io.Discard, noEnviron)
+	assert.ErrorIs(t, e.demoAll(ctx, list, time.Millisecond, new(demoDocument)), failure)
+	assert.Equal(t, 1, tried)
 }
 
 func TestDemoSaysWhyItLeavesATransportOut(t *testing.T) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,6 +21,8 @@ type env struct {
 	name           string // of the command
 	stdin          io.Reader
 	stdout, stderr io.Writer
+	// written is behind stdout, and knows whether all could be written.
+	written *keepingWriter
 
 	json    bool // --json
 	verbose bool // --verbose
@@ -34,12 +37,27 @@ type env struct {
 }
 
 func newEnv(stdin io.Reader, stdout, stderr io.Writer, getenv func(string) string) *env {
-	e := &env{stdin: stdin, stdout: stdout, stderr: &lockedWriter{w: stderr}}
+	e := &env{stdin: stdin, stderr: &lockedWriter{w: stderr}, written: &keepingWriter{w: stdout}}
+	e.stdout = e.written
 	colour := getenv("NO_COLOR") == "" && getenv("TERM") != "dumb"
 	e.terminalErr = isTerminal(stderr)
 	e.colourErr = colour && e.terminalErr
 	e.colourOut = colour && isTerminal(stdout)
 	return e
+}
+
+// A keepingWriter keeps its first error, and writes no more after it. So tables
+// and texts can be printed without a look at each line.
+type keepingWriter struct {
+	w   io.Writer
+	err error
+}
+
+func (k *keepingWriter) Write(p []byte) (n int, err error) {
+	if k.err == nil {
+		n, k.err = k.w.Write(p)
+	}
+	return n, k.err
 }
 
 // A lockedWriter lets messages, logs and progress share standard error.
@@ -112,22 +130,50 @@ func (e *env) writeJSON(v any) error {
 
 // takeStdin reads all of standard input, up to max bytes; what names the thing
 // that is read. There is only one thing in it.
-func (e *env) takeStdin(what string, max int64) ([]byte, error) {
+func (e *env) takeStdin(ctx context.Context, what string, max int64) ([]byte, error) {
 	if e.stdinTaken {
 		return nil, usagef("two things cannot both come from standard input")
 	}
 	e.stdinTaken = true
-	return readUpTo(e.stdin, "standard input", what, max)
+	return unlessInterrupted(ctx, func() ([]byte, error) {
+		return readUpTo(e.stdin, "standard input", what, max)
+	})
 }
 
 // takeFile reads a file of at most max bytes.
-func takeFile(path, what string, max int64) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
+func takeFile(ctx context.Context, path, what string, max int64) ([]byte, error) {
+	return unlessInterrupted(ctx, func() ([]byte, error) {
+		f, err := os.Open(path)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		return readUpTo(f, path, what, max)
+	})
+}
+
+// unlessInterrupted returns what read does, or errInterrupted when ctx ends.
+// Nothing ends the opening of a FIFO or the reading of a terminal: they are
+// left behind, and end with the process.
+func unlessInterrupted(ctx context.Context, read func() ([]byte, error)) ([]byte, error) {
+	if ctx.Err() != nil {
+		return nil, errInterrupted
 	}
-	defer f.Close()
-	return readUpTo(f, path, what, max)
+	type outcome struct {
+		data []byte
+		err  error
+	}
+	done := make(chan outcome, 1)
+	go func() {
+		data, err := read()
+		done <- outcome{data, err}
+	}()
+	select {
+	case o := <-done:
+		return o.data, o.err
+	case <-ctx.Done():
+		return nil, errInterrupted
+	}
 }
 
 func readUpTo(r io.Reader, from, what string, max int64) ([]byte, error) {
@@ -143,11 +189,11 @@ const maxFURLFile = 64 << 10
 
 // furl reads the FURL that an argument stands for: itself, the file behind an
 // @, or standard input for "-". No error contains anything of the secret.
-func (e *env) furl(arg string) (furl.FURL, error) {
+func (e *env) furl(ctx context.Context, arg string) (furl.FURL, error) {
 	text := arg
 	switch path, isFile := strings.CutPrefix(arg, "@"); {
 	case arg == "-":
-		data, err := e.takeStdin("a FURL", maxFURLFile)
+		data, err := e.takeStdin(ctx, "a FURL", maxFURLFile)
 		if err != nil {
 			return furl.FURL{}, err
 		}
@@ -155,7 +201,7 @@ func (e *env) furl(arg string) (furl.FURL, error) {
 			return furl.FURL{}, fmt.Errorf("standard input: %w", err)
 		}
 	case isFile:
-		data, err := takeFile(path, "a FURL", maxFURLFile)
+		data, err := takeFile(ctx, path, "a FURL", maxFURLFile)
 		if err != nil {
 			return furl.FURL{}, err
 		}

@@ -115,6 +115,15 @@ func codeOf(ctx context.Context, err error) exitCode {
 // looked up; repeating it does no harm.
 const lookupMethod = "getReferenceByName"
 
+// isLookup reports whether an error is that of the look-up.
+func isLookup(err error) bool {
+	var call *tub.CallError
+	return errors.As(err, &call) && call.Method == lookupMethod
+}
+
+// staleName is said when the look-up has failed.
+const staleName = "the Tub can be reached, but it does not give out the object: the name in the FURL may be out of date"
+
 // errorDocument is what --json writes for an error.
 type errorDocument struct {
 	Error errorDetails `json:"error"`
@@ -147,12 +156,12 @@ func (e *env) finish(ctx context.Context, err error) int {
 	switch {
 	case err == nil:
 	case code == exitUsage:
-		fmt.Fprintf(e.stderr, "%s %s\n%s\n", e.prefix(), e.safe(err.Error()),
+		fmt.Fprintf(e.stderr, "%s %s\n%s\n", e.prefix(), e.safe(messageOf(err)),
 			fmt.Sprintf("\"foolscap %s --help\" explains it", e.name))
 	case e.reported:
 	case e.json:
 		if werr := e.writeJSON(errorDocument{e.details(code, err)}); werr != nil {
-			fmt.Fprintf(e.stderr, "%s %s\n", e.prefix(), e.safe(err.Error()))
+			fmt.Fprintf(e.stderr, "%s %s\n", e.prefix(), e.safe(messageOf(err)))
 		}
 	default:
 		e.explain(code, err)
@@ -164,10 +173,14 @@ func (e *env) finish(ctx context.Context, err error) int {
 func (e *env) explain(code exitCode, err error) {
 	var failure *tub.Failure
 	if code != exitRemote || !errors.As(err, &failure) {
-		fmt.Fprintf(e.stderr, "%s %s\n", e.prefix(), e.safe(err.Error()))
+		fmt.Fprintf(e.stderr, "%s %s\n", e.prefix(), e.safe(messageOf(err)))
 		return
 	}
-	fmt.Fprintf(e.stderr, "%s the remote side failed with %s\n", e.prefix(), e.safe(failure.Error()))
+	if isLookup(err) {
+		fmt.Fprintf(e.stderr, "%s %s; it failed with %s\n", e.prefix(), staleName, e.safe(failure.Error()))
+	} else {
+		fmt.Fprintf(e.stderr, "%s the remote side failed with %s\n", e.prefix(), e.safe(failure.Error()))
+	}
 	if e.verbose && failure.Traceback != "" {
 		for line := range strings.Lines(failure.Traceback) {
 			fmt.Fprintf(e.stderr, "  | %s\n", e.safe(strings.TrimRight(line, "\n")))
@@ -178,7 +191,11 @@ func (e *env) explain(code exitCode, err error) {
 func (e *env) prefix() string { return e.red(fmt.Sprintf("foolscap %s:", e.name)) }
 
 func (e *env) details(code exitCode, err error) errorDetails {
-	d := errorDetails{Kind: code.kind(), Code: code, Message: e.withoutSecrets(err.Error())}
+	message := messageOf(err)
+	if code == exitRemote && isLookup(err) {
+		message = staleName + "; " + message
+	}
+	d := errorDetails{Kind: code.kind(), Code: code, Message: e.withoutSecrets(message)}
 	var failure *tub.Failure
 	if code == exitRemote && errors.As(err, &failure) {
 		d.Remote = &remoteDetails{

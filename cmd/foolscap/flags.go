@@ -7,6 +7,7 @@ import (
 	"io"
 	"regexp"
 	"strings"
+	"time"
 )
 
 // flags makes the flags of a command: its own and --json, which all have.
@@ -68,6 +69,19 @@ func (t *texts) Set(s string) error {
 	}
 	*t = append(*t, s)
 	return nil
+}
+
+// durationVar defines a flag for a length of time, which is never negative.
+func durationVar(fs *flag.FlagSet, p *time.Duration, name string, value time.Duration, usage string) {
+	*p = value
+	fs.Func(name, usage, func(s string) error {
+		d, err := time.ParseDuration(s)
+		if err == nil && d < 0 {
+			err = errors.New("it is negative")
+		}
+		*p = d
+		return err
+	})
 }
 
 // want checks the number of arguments; max < 0 means any number.

@@ -65,7 +65,9 @@ func TestWrongFlagsAreErrors(t *testing.T) {
 
 func TestWrongUsageIsTold(t *testing.T) {
 	for _, args := range [][]string{
-		{"demo", "--nothing"}, {"demo", "argument"}, {"demo", "--duration", "0s"},
+		{"demo", "--nothing"}, {"demo", "--duration", "-1s"}, {"call", "--timeout", "-1s", "@x", "y"}, {"ping", "--timeout=-1ns", "@x"},
+		{"version", "argument"},
+		{"demo", "argument"}, {"demo", "--duration", "0s"},
 		{"serve", "argument"}, {"serve", "--listen", "udp:127.0.0.1:1"}, {"serve", "--listen", "a,b"},
 		{"serve", "--location", "a/b"}, {"serve", "--listen", "tcp:0.0.0.0:0"},
 		{"call"}, {"call", "pb://x"}, {"call", "pb://x", "add"}, {"call", "nothing", "add"}, {"call", "-", "add"},

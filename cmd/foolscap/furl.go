@@ -28,20 +28,21 @@ It fails if the text is no FURL. Nothing is connected to; for that there is
 xclip -o | foolscap furl
 # The TubID alone.
 foolscap furl --json @demo.furl | jq -r .tub`,
+		codes: []exitCode{exitInterrupted},
 		setup: setupFURL,
 	}
 }
 
 func setupFURL(fs *flag.FlagSet) runFunc {
 	reveal := fs.Bool("reveal", false, "show the secret name too")
-	return func(_ context.Context, e *env, args []string) error {
+	return func(ctx context.Context, e *env, args []string) error {
 		if err := want(args, 0, 1, "one FURL, @FILE or -"); err != nil {
 			return err
 		}
 		if len(args) == 0 {
 			args = []string{"-"}
 		}
-		f, err := e.furl(args[0])
+		f, err := e.furl(ctx, args[0])
 		if err != nil {
 			return err
 		}

@@ -21,13 +21,14 @@ Commands:
 	}
 	b.WriteString(`
 "foolscap help COMMAND" or "foolscap COMMAND --help" explains a command, with
-examples. All commands take --json. Flags may stand anywhere; "--" ends them.
+examples. All commands take --json. Flags stand anywhere behind the command; "--"
+ends them.
 
 Begin with:
   # See it work, within this machine.
   foolscap demo
   # In one terminal: publish an object, and keep its FURL in a file.
-  foolscap serve --furl-file demo.furl
+  foolscap serve --cert demo.pem --furl-file demo.furl
   # In another: call it.
   foolscap call @demo.furl add 2 3
 `)

@@ -1,9 +1,12 @@
 package main
 
 import (
+	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
+	"regexp"
+	"runtime"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -32,12 +35,56 @@ func TestWithoutACommandTheOverviewIsAnError(t *testing.T) {
 }
 
 func TestUnknownCommandsAreWrongUsage(t *testing.T) {
-	for _, args := range [][]string{{"server"}, {"help", "server"}, {"help", "call", "ping"}, {"--json"}} {
+	for _, args := range [][]string{{"server"}, {"help", "server"}, {"help", "call", "ping"}, {"help", "id", "make"}, {"help", "id", "show", "x"}, {"--json"}} {
 		r := foolscap(t, args...)
 		assert.Equal(t, exitUsage, r.code)
 		assert.Empty(t, r.stdout)
 		assert.Contains(t, r.stderr, `"foolscap help" lists`)
 	}
+}
+
+func TestWhatWasMeantIsSuggested(t *testing.T) {
+	for word, says := range map[string]string{
+		"server": "did you mean serve?", "pnig": "did you mean ping?", "calls": "did you mean call?", "tokn": "did you mean tokens?",
+		"--json": "flags stand behind it", "-v": "flags stand behind it",
+	} {
+		r := foolscap(t, word, "call", "@x", "y")
+		assert.Equal(t, exitUsage, r.code)
+		assert.Contains(t, r.stderr, says)
+	}
+	for _, word := range []string{"listen", "x", "", "publish"} {
+		assert.NotContains(t, foolscap(t, word).stderr, "did you mean", word)
+	}
+}
+
+func TestTheOverviewBeginsWithWhatCanBeRepeated(t *testing.T) {
+	for line := range strings.Lines(overview()) {
+		if fields := strings.Fields(line); len(fields) > 1 && fields[0] == "foolscap" && fields[1] == "serve" {
+			assert.Contains(t, fields, "--cert")
+			assert.Contains(t, fields, "--furl-file")
+		}
+	}
+	assert.Contains(t, overview(), "Flags stand anywhere behind the command")
+}
+
+func TestTheHelpKnowsVerbs(t *testing.T) {
+	for _, verb := range []string{"create", "show"} {
+		assert.Equal(t, foolscap(t, "help", "id"), foolscap(t, "help", "id", verb))
+	}
+}
+
+func TestTheVersionIsShown(t *testing.T) {
+	for _, word := range []string{"version", "--version"} {
+		r := foolscap(t, word)
+		assert.Equal(t, exitOK, r.code)
+		assert.Empty(t, r.stderr)
+		assert.Regexp(t, `^foolscap \S+, .*`+regexp.QuoteMeta(runtime.Version()), r.stdout)
+	}
+	var doc versionDocument
+	require.NoError(t, json.Unmarshal([]byte(foolscap(t, "version", "--json").stdout), &doc))
+	assert.NotEmpty(t, doc.Version)
+	assert.Equal(t, runtime.Version(), doc.Go)
+	assert.Equal(t, runtime.GOOS+"/"+runtime.GOARCH, doc.Platform)
 }
 
 func TestEveryCommandExplainsItself(t *testing.T) {
@@ -89,6 +136,17 @@ func TestTheExamplesOfTheHelpParse(t *testing.T) {
 			}
 			assert.Positive(t, found)
 		})
+	}
+}
+
+// What users copy shows no FURL to others, and keeps the exit codes.
+func TestTheDocumentationShowsTheSafeWay(t *testing.T) {
+	for _, name := range []string{"README.md", "docs/cli.md", "examples/hello/README.md"} {
+		text, err := os.ReadFile("../../" + name)
+		require.NoError(t, err)
+		for _, unsafe := range []string{"$(cat", "foolscap call FURL add", "foolscap ping FURL", "go run ./cmd/foolscap"} {
+			assert.NotContains(t, string(text), unsafe, name)
+		}
 	}
 }
 

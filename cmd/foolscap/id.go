@@ -39,6 +39,7 @@ foolscap id show tub.pem
 # For peers whose OpenSSL does not know elliptic curves.
 foolscap id create --kind rsa2048 old.pem
 foolscap id show --json tub.pem | jq -r .tub`,
+		verbs: []string{"create", "show"},
 		setup: setupID,
 	}
 }

@@ -16,17 +16,17 @@ import (
 
 func main() {
 	ctx, cancel := context.WithCancelCause(context.Background())
-	go watchSignals(cancel)
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go watch(signals, cancel)
 	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
 var errInterrupted = errors.New("interrupted")
 
-// watchSignals lets the first signal ask for an orderly end, and the second one
-// end the program at once, even where it was started with signals ignored.
-func watchSignals(cancel context.CancelCauseFunc) {
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+// watch lets the first signal ask for an orderly end, and the second one end
+// the program at once, even where it was started with signals ignored.
+func watch(signals <-chan os.Signal, cancel context.CancelCauseFunc) {
 	<-signals
 	cancel(errInterrupted)
 	<-signals

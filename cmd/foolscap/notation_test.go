@@ -208,7 +208,7 @@ func TestCyclesSurvive(t *testing.T) {
 
 func TestArgumentsShareTheirLabels(t *testing.T) {
 	e := newEnv(strings.NewReader(""), nil, nil, noEnviron)
-	args, err := e.readArguments([]string{`{"$ref":1}`, `b={"$def":1,"value":[]}`}, newNotationReader(nil))
+	args, err := e.readArguments(t.Context(), []string{`{"$ref":1}`, `b={"$def":1,"value":[]}`}, newNotationReader(nil))
 	require.NoError(t, err)
 	assert.Same(t, args.Positional[0], args.Keyword["b"])
 }

@@ -2,7 +2,7 @@ package main
 
 import (
 	"errors"
-	"strings"
+	"fmt"
 	"time"
 
 	"github.com/foolscap-go/foolscap/handlers"
@@ -26,17 +26,15 @@ var phaseTitles = []any{
 	number("DIAL"), number("PLAINTEXT"), number("TLS"), number("HELLO"), number("DECISION"), number("LOOKUP"), number("TOTAL"),
 }
 
-// times are the phases of a hint. If it has led to a connection, total is how
-// long all took, the look-up of the name included; otherwise it is zero.
+// times are the phases of a hint. total is how long all took, the look-up of
+// the name included if the hint has led to a connection.
 func times(h tub.HintStatus, total time.Duration) []time.Duration {
 	lookup := time.Duration(0)
-	if total > 0 {
+	if h.Won {
 		lookup = total - h.Dialled
 		for _, d := range h.Timings {
 			lookup -= d
 		}
-	} else {
-		total = h.Elapsed
 	}
 	t := h.Timings
 	hello := t[negotiate.PhaseSlot] + t[negotiate.PhaseHello] // the wait for leave to say it is a part of it
@@ -59,19 +57,31 @@ func phasesOf(all []time.Duration) phases {
 // fateOf says in which phase a hint has failed or hangs, and why.
 func fateOf(h tub.HintStatus) (phase, text string) {
 	phase = string(h.Phase)
-	if h.Phase == handlers.PhaseNegotiate && h.Text != "" {
+	switch {
+	case h.Phase == "":
+		phase = string(handlers.PhaseParse)
+	case h.Phase == handlers.PhaseNegotiate && h.Text != "":
 		phase = h.Text
 	}
 	if h.Err == nil {
+		if h.Started.IsZero() {
+			return phase, "it was not tried"
+		}
 		return phase, "it did not get any further"
 	}
-	text = h.Err.Error()
+	text = messageOf(h.Err)
 	var dial *handlers.Error
 	if errors.As(h.Err, &dial) {
 		if dial.Phase != handlers.PhaseNegotiate {
 			phase = string(dial.Phase)
 		}
-		text = dial.Err.Error()
+		text = messageOf(dial.Err)
 	}
-	return phase, strings.ReplaceAll(text, "\n", "; ")
+	switch {
+	case errors.Is(h.Err, handlers.ErrNoHandler):
+		text = fmt.Sprintf("no handler for hints of this type is built in, only for %s; ask for a FURL with other hints", transportTypes())
+	case errors.Is(h.Err, negotiate.ErrUnknownTub):
+		text += "; the FURL may be out of date"
+	}
+	return phase, text
 }

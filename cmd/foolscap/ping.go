@@ -49,7 +49,7 @@ type pingFlags struct {
 func setupPing(fs *flag.FlagSet) runFunc {
 	f := new(pingFlags)
 	fs.BoolVar(&f.all, "all", false, "fail with code 6 if some hints work and others do not")
-	fs.DurationVar(&f.timeout, "timeout", 30*time.Second, "give each hint this `DURATION`; 0 for no limit but those of the phases (default 30s)")
+	durationVar(fs, &f.timeout, "timeout", 30*time.Second, "give each hint this `DURATION`; 0 for no limit but those of the phases (default 30s)")
 	verbose := fs.Bool("verbose", false, "log what happens")
 	return func(ctx context.Context, e *env, args []string) error {
 		e.verbose = *verbose
@@ -67,13 +67,13 @@ const maxPings = 8
 type ping struct {
 	hint    furl.Hint
 	status  tub.HintStatus
-	total   time.Duration // from the start to the answer of the look-up
+	total   time.Duration // from the start to the answer of the look-up, or the failure
 	err     error         // why there is no connection
 	refused error         // why the object was not found, once connected
 }
 
 func (f *pingFlags) run(ctx context.Context, e *env, target string) error {
-	address, err := e.furl(target)
+	address, err := e.furl(ctx, target)
 	if err != nil {
 		return furlUsage(err)
 	}
@@ -99,10 +99,7 @@ func (f *pingFlags) run(ctx context.Context, e *env, target string) error {
 	}
 	wg.Wait()
 	stop()
-	if ctx.Err() != nil {
-		return errors.New("interrupted before every hint was tried")
-	}
-	return f.report(e, address, pings)
+	return f.report(ctx, e, address, pings)
 }
 
 // try connects by one hint.
@@ -123,7 +120,7 @@ func (f *pingFlags) try(ctx context.Context, logger *slog.Logger, address furl.F
 	defer cancel()
 	begun := time.Now()
 	ref, err := t.Connect(ctx, address.WithHints(hint))
-	total := time.Since(begun)
+	p.total = time.Since(begun)
 	var dial *tub.DialError
 	switch {
 	case errors.As(err, &dial):
@@ -138,7 +135,7 @@ func (f *pingFlags) try(ctx context.Context, logger *slog.Logger, address furl.F
 		ref.Close()
 	}
 	if info, ok := t.Info(address.TubID); ok && len(info.Hints) > 0 {
-		p.status, p.total = info.Hints[0], total
+		p.status = info.Hints[0]
 	}
 	return p
 }
@@ -172,14 +169,12 @@ func (p *ping) outcome() (phase, text string, ok bool) {
 	case p.err == nil && p.refused == nil:
 		return "", "", true
 	case p.refused != nil:
-		return "lookup", p.refused.Error(), false
-	case p.status.Err == nil && p.status.Hint == "":
-		return "", p.err.Error(), false
-	case p.status.Err == nil:
-		phase, _ = fateOf(p.status)
-		return phase, cause(p.err), false
+		return "lookup", messageOf(p.refused), false
 	}
 	phase, text = fateOf(p.status)
+	if p.status.Err == nil {
+		text = cause(p.err)
+	}
 	return phase, text, false
 }
 
@@ -187,12 +182,12 @@ func (p *ping) outcome() (phase, text string, ok bool) {
 func cause(err error) string {
 	var dial *tub.DialError
 	if errors.As(err, &dial) && dial.Err != nil {
-		return dial.Err.Error()
+		return messageOf(dial.Err)
 	}
-	return err.Error()
+	return messageOf(err)
 }
 
-func (f *pingFlags) report(e *env, address furl.FURL, pings []ping) error {
+func (f *pingFlags) report(ctx context.Context, e *env, address furl.FURL, pings []ping) error {
 	doc := pingDocument{TubID: address.TubID.String()}
 	var t table
 	t.row(append(append([]any{"HINT", "HANDLER", "RESULT"}, phaseTitles...), "")...)
@@ -228,15 +223,18 @@ func (f *pingFlags) report(e *env, address furl.FURL, pings []ping) error {
 		t.row(append(cells, text)...)
 	}
 	err := f.verdict(doc.Working, doc.Failed, refused)
+	if ctx.Err() != nil {
+		err = &codedError{exitInterrupted, "interrupted before every hint was tried"}
+	}
 	if e.json {
 		if err != nil {
 			details := e.details(codeOf(context.Background(), err), err)
 			doc.Error = &details
 		}
-		e.reported = true
 		if werr := e.writeJSON(doc); werr != nil {
 			return werr
 		}
+		e.reported = true
 		return err
 	}
 	fmt.Fprintf(e.stdout, "Tub %s, times in ms\n", address.TubID)
@@ -251,7 +249,7 @@ func (f *pingFlags) verdict(working, failed, refused int) error {
 	case working > 0:
 		return nil
 	case refused > 0:
-		return &codedError{exitRemote, "the Tub can be reached, but it does not give out the object: the name in the FURL may be out of date"}
+		return &codedError{exitRemote, staleName}
 	}
 	return &codedError{exitUnreachable, "no hint works"}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/foolscap-go/foolscap/protocol/furl"
+	"github.com/foolscap-go/foolscap/tub"
 )
 
 func TestPingTriesEveryHint(t *testing.T) {
@@ -23,6 +24,9 @@ func TestPingTriesEveryHint(t *testing.T) {
 	wrongName := f
 	wrongName.Name, err = furl.ParseSwissnum("a-name-that-is-not-there")
 	require.NoError(t, err)
+
+	stranger := f
+	stranger.TubID = wrongTub.TubID
 
 	for _, c := range []struct {
 		name  string
@@ -37,7 +41,8 @@ func TestPingTriesEveryHint(t *testing.T) {
 		{"one of two, all are needed", f.WithHints(bad, good), []string{"--all"}, exitPartly, []string{"failed in dial", "1 of 2 hints"}},
 		{"none", f.WithHints(bad), nil, exitUnreachable, []string{"failed in dial", "no hint works"}},
 		{"none, all are needed", f.WithHints(bad, "x:y"), []string{"--all"}, exitUnreachable, []string{"no hint works"}},
-		{"no handler", f.WithHints("carrier-pigeon:roof"), nil, exitUnreachable, []string{"failed in parse", "no handler", "carrier-pigeon:roof"}},
+		{"no handler", f.WithHints("carrier-pigeon:roof"), nil, exitUnreachable, []string{"failed in parse", "no handler", "only for " + transportTypes(), "carrier-pigeon:roof"}},
+		{"a Tub that is not there", stranger, nil, exitUnreachable, []string{"failed in plaintext", "unknown TubID", "the FURL may be out of date"}},
 		{"a hint that hides something", f.WithHints("x:\u202ey"), nil, exitUnreachable, []string{`x:\u202ey`}},
 		{"another Tub", f.WithHints(wrongTub.Hints...), nil, exitUnreachable, []string{"failed in plaintext"}},
 		{"another name", wrongName, nil, exitRemote, []string{"failed in lookup", "KeyError", "out of date"}},
@@ -132,20 +137,51 @@ func TestPingSaysWhereAHintHangs(t *testing.T) {
 	assert.Equal(t, exitUnreachable, r.code)
 	assert.Contains(t, r.stdout, "failed in plaintext")
 	assert.Contains(t, r.stdout, "the time is up (--timeout)")
+
+	// Whether a hint was refused or hangs, there is a phase and a total.
+	for _, flags := range [][]string{{"--timeout", "1ns"}, {"--timeout", "50ms"}} {
+		r := foolscap(t, append([]string{"ping", "--json", f.WithHints(hint, closedPort(t)).Reveal()}, flags...)...)
+		assert.Equal(t, exitUnreachable, r.code)
+		var doc pingDocument
+		require.NoError(t, json.Unmarshal([]byte(r.stdout), &doc))
+		require.Len(t, doc.Hints, 2)
+		for _, h := range doc.Hints {
+			assert.NotEmpty(t, h.Failure.Phase)
+			assert.NotEmpty(t, h.Failure.Text)
+			require.NotNil(t, h.Phases.Total)
+			assert.Positive(t, *h.Phases.Total)
+			assert.Nil(t, h.Phases.Lookup)
+		}
+	}
 }
 
-func TestPingCanBeInterrupted(t *testing.T) {
-	f, err := furl.Parse(serve(t).furl)
-	require.NoError(t, err)
-	hint, accepted := silentPeer(t)
+func TestAnInterruptedPingTellsWhatItHasFound(t *testing.T) {
+	// The good hint is done when its connection has ended again.
+	left := make(chan struct{})
+	f := publishedWith(t, &tub.Options{Observer: func(ev tub.Event) {
+		if ev.Kind == tub.EventDisconnect {
+			close(left)
+		}
+	}})
+	silent, accepted := silentPeer(t)
+	address := f.WithHints(f.Hints[0], silent).Reveal()
 	ctx, interrupt := context.WithCancel(t.Context())
-	var out strings.Builder
+	var stdout strings.Builder
+	stderr := watchFor("nothing in particular")
 	code := make(chan int, 1)
 	go func() {
-		code <- run(ctx, []string{"ping", f.WithHints(hint).Reveal()}, strings.NewReader(""), &out, &out)
+		code <- run(ctx, []string{"ping", "-", "--json"}, strings.NewReader(address), &stdout, stderr)
 	}()
 	<-accepted
+	<-left
 	interrupt()
 	assert.Equal(t, int(exitInterrupted), <-code)
-	assert.Contains(t, out.String(), "interrupted")
+	assert.Empty(t, stderr.String())
+	var doc pingDocument
+	require.NoError(t, json.Unmarshal([]byte(stdout.String()), &doc))
+	assert.Equal(t, exitInterrupted, doc.Error.Code)
+	assert.Equal(t, 1, doc.Working)
+	require.Len(t, doc.Hints, 2)
+	assert.True(t, doc.Hints[0].OK)
+	assert.False(t, doc.Hints[1].OK)
 }

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 )
 
@@ -19,6 +21,8 @@ type command struct {
 	about string
 	// examples are command lines, each under a comment that says what it does.
 	examples string
+	// verbs are what the first argument has to be, if it is to be one of a few.
+	verbs []string
 	// codes are the exit codes that a script may meet besides 0, 1 and 2.
 	codes []exitCode
 	// setup defines the flags and returns what runs once they are parsed.
@@ -32,6 +36,7 @@ type runFunc func(ctx context.Context, e *env, args []string) error
 func commands() []*command {
 	return []*command{
 		demoCommand(), serveCommand(), callCommand(), pingCommand(), furlCommand(), idCommand(), tokensCommand(),
+		versionCommand(),
 	}
 }
 
@@ -42,17 +47,36 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 }
 
 func (e *env) run(ctx context.Context, args []string) int {
+	code := e.command(ctx, args)
+	if err := e.written.err; err != nil && code == int(exitOK) {
+		fmt.Fprintf(e.stderr, "%s the output is not complete: %s\n", e.prefix(), e.safe(err.Error()))
+		return int(exitFailure)
+	}
+	return code
+}
+
+// command runs the command that the arguments begin with.
+func (e *env) command(ctx context.Context, args []string) int {
 	if len(args) == 0 {
 		fmt.Fprint(e.stderr, overview())
 		return int(exitUsage)
 	}
-	switch args[0] {
+	name := args[0]
+	switch name {
 	case "help", "--help", "-help", "-h":
 		return e.help(args[1:])
+	case "--version", "-version":
+		name = "version"
 	}
-	c := findCommand(args[0])
+	c := findCommand(name)
 	if c == nil {
-		fmt.Fprintf(e.stderr, "foolscap: there is no command %s; \"foolscap help\" lists them\n", quote(args[0]))
+		problem := fmt.Sprintf("there is no command %s", quote(name))
+		if strings.HasPrefix(name, "-") {
+			problem = fmt.Sprintf("%s stands where a command should: flags stand behind it", quote(name))
+		} else if near := similar(name); near != "" {
+			problem += fmt.Sprintf("; did you mean %s?", near)
+		}
+		fmt.Fprintf(e.stderr, "foolscap: %s; \"foolscap help\" lists the commands\n", problem)
 		return int(exitUsage)
 	}
 	e.name = c.name
@@ -72,11 +96,15 @@ func (e *env) run(ctx context.Context, args []string) int {
 
 // help prints the overview or the help of one command.
 func (e *env) help(args []string) int {
+	e.name = "help"
 	if len(args) == 0 {
 		fmt.Fprint(e.stdout, overview())
 		return int(exitOK)
 	}
 	c := findCommand(args[0])
+	if c != nil && len(args) == 2 && slices.Contains(c.verbs, args[1]) {
+		args = args[:1]
+	}
 	if c == nil || len(args) > 1 {
 		fmt.Fprintf(e.stderr, "foolscap: there is no help for %s; \"foolscap help\" lists the commands\n",
 			quote(strings.Join(args, " ")))
@@ -93,4 +121,39 @@ func findCommand(name string) *command {
 		}
 	}
 	return nil
+}
+
+// similar returns the command whose name is a slip of the finger away, or "".
+func similar(name string) string {
+	const slips = 2
+	all := commands()
+	nearest := slices.MinFunc(all, func(a, b *command) int {
+		return cmp.Compare(distance(name, a.name), distance(name, b.name))
+	})
+	if distance(name, nearest.name) > min(slips, len(name)-1) {
+		return ""
+	}
+	return nearest.name
+}
+
+// distance is how many letters have to be added, removed or changed to make one
+// word of the other.
+func distance(a, b string) int {
+	above := make([]int, len(b)+1)
+	for j := range above {
+		above[j] = j
+	}
+	for i := range len(a) {
+		row := make([]int, len(b)+1)
+		row[0] = i + 1
+		for j := range len(b) {
+			changed := above[j]
+			if a[i] != b[j] {
+				changed++
+			}
+			row[j+1] = min(changed, above[j+1]+1, row[j]+1)
+		}
+		above = row
+	}
+	return above[len(b)]
 }

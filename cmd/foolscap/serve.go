@@ -2,11 +2,15 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
+	"os"
+	"strings"
 	"time"
 
+	"github.com/foolscap-go/foolscap/handlers"
 	"github.com/foolscap-go/foolscap/protocol/furl"
 	"github.com/foolscap-go/foolscap/tub"
 )
@@ -31,8 +35,8 @@ It listens on a free TCP port of 127.0.0.1, unless --listen says otherwise.
 To be reached from other machines, listen on one of your addresses, or on all
 (tcp:0.0.0.0:PORT) and say with --location under which name they find you.
 
-With --cert and --furl-file the FURL is the same the next time. Without --cert
-the Tub is a new one each time.
+With --cert, --furl-file and a --listen on a fixed port the FURL is the same the
+next time. Without --cert the Tub is a new one each time.
 
 SIGINT or SIGTERM lets the calls in progress end, for at most --grace; a second
 one ends the program at once. An orderly end is a success.`,
@@ -61,7 +65,7 @@ func setupServe(fs *flag.FlagSet) runFunc {
 	fs.StringVar(&f.cert, "cert", "", "keep the identity of the Tub in this `FILE`, which is made if there is none")
 	fs.StringVar(&f.name, "name", "", "the `NAME` at the end of the FURL; one that can be guessed protects nothing, and it shows in the list of processes (default: random)")
 	fs.StringVar(&f.furlFile, "furl-file", "", "write the FURL to this `FILE` (mode 0600), and use the name that is in it already")
-	fs.DurationVar(&f.grace, "grace", 5*time.Second, "how long calls in progress may take at the end, a `DURATION` (default 5s)")
+	durationVar(fs, &f.grace, "grace", 5*time.Second, "how long calls in progress may take at the end, a `DURATION` (default 5s)")
 	verbose := fs.Bool("verbose", false, "log connections and calls")
 	return func(ctx context.Context, e *env, args []string) error {
 		e.verbose = *verbose
@@ -78,6 +82,18 @@ func (f *serveFlags) run(ctx context.Context, e *env) error {
 	}
 	e.keepSecret(f.name)
 	logger := e.logger(slog.LevelInfo)
+	if err := f.checkFURLFile(ctx); err != nil {
+		return err
+	}
+	acceptors, err := f.startListening(ctx, logger)
+	defer func() {
+		for _, a := range acceptors {
+			a.Close()
+		}
+	}()
+	if err != nil {
+		return err
+	}
 	id, err := servingIdentity(f.cert, logger)
 	if err != nil {
 		return err
@@ -87,8 +103,10 @@ func (f *serveFlags) run(ctx context.Context, e *env) error {
 		return err
 	}
 	defer t.Close()
-	if err := f.startListening(ctx, t, logger); err != nil {
-		return err
+	for _, a := range acceptors {
+		if _, err := t.Listen(a); err != nil {
+			return err
+		}
 	}
 	address, err := f.publish(t, newDemo(t).object)
 	if err != nil {
@@ -120,37 +138,81 @@ func servingIdentity(path string, logger *slog.Logger) (*tub.Identity, error) {
 
 // startListening listens wherever the flags say. All locations are advertised
 // by the first listener: they are the Tub's.
-func (f *serveFlags) startListening(ctx context.Context, t *tub.Tub, logger *slog.Logger) error {
-	var locations []furl.Hint
-	for _, text := range f.locations {
-		hint, err := furl.ParseHint(text)
-		if err != nil {
-			return usagef("--location %s: %v", quote(text), err)
-		}
-		locations = append(locations, hint)
+func (f *serveFlags) startListening(ctx context.Context, logger *slog.Logger) (all []handlers.Acceptor, err error) {
+	locations, err := f.parseLocations(logger)
+	if err != nil {
+		return nil, err
 	}
+	advertised := 0
 	for _, text := range f.listen {
 		where, err := furl.ParseHint(text)
 		if err != nil {
-			return usagef("--listen %s: %v", quote(text), err)
+			return all, usagef("--listen %s: %v", quote(text), err)
 		}
 		tr := findTransport(where.Type())
 		if tr == nil {
-			return usagef("--listen %s: give TYPE:ADDRESS with one of the types %s", quote(text), transportTypes())
+			return all, usagef("--listen %s: give TYPE:ADDRESS with one of the types %s", quote(text), transportTypes())
 		}
 		acceptor, err := tr.listen(ctx, where.Address(), locations, logger)
-		if err != nil {
-			return fmt.Errorf("--listen %s: %w", quote(text), err)
+		var usage *usageError
+		switch {
+		case errors.As(err, &usage):
+			return all, usagef("--listen %s: %v", quote(text), err)
+		case err != nil:
+			return all, fmt.Errorf("--listen %s: %w", quote(text), err)
 		}
-		if _, err := t.Listen(acceptor); err != nil {
-			return err
-		}
+		all = append(all, acceptor)
+		hints, _ := acceptor.Hints()
+		advertised += len(hints)
 		if locations != nil {
 			locations = []furl.Hint{}
 		}
 	}
-	if len(t.Hints()) == 0 {
-		return usagef("nobody could connect: an address that stands for all addresses needs a --location, for example --location tcp:tub.example.org:9999")
+	if advertised == 0 {
+		return all, usagef("nobody could connect: an address that stands for all addresses needs a --location, for example --location tcp:tub.example.org:9999")
+	}
+	return all, nil
+}
+
+// parseLocations reads the hints that are to be advertised. Of a type that is
+// not built in, nobody here can say whether it is good.
+func (f *serveFlags) parseLocations(logger *slog.Logger) ([]furl.Hint, error) {
+	var locations []furl.Hint
+	for _, text := range f.locations {
+		hint, err := furl.ParseHint(text)
+		if err != nil {
+			return nil, usagef("--location %s: %v", quote(text), err)
+		}
+		switch info := judge(hint); {
+		case !info.Handler:
+			logger.Warn("only peers with a handler of their own for this type can use this location", "location", text, "built in", transportTypes())
+		case info.Note != "":
+			return nil, usagef("--location %s: %s", quote(text), info.Note)
+		}
+		locations = append(locations, hint)
+	}
+	return locations, nil
+}
+
+// checkFURLFile refuses a file that publish could not use, before anything is
+// written to it.
+func (f *serveFlags) checkFURLFile(ctx context.Context) error {
+	info, err := os.Stat(f.furlFile)
+	if f.furlFile == "" || err != nil || !info.Mode().IsRegular() {
+		return nil // there is nothing in it that could be lost
+	}
+	if f.cert == "" {
+		return fmt.Errorf("%s is there already, and without --cert each run is a new Tub, which cannot take over the FURL of another; give --cert in every run, or remove the file", f.furlFile)
+	}
+	if f.name == "" {
+		return nil
+	}
+	text, err := takeFile(ctx, f.furlFile, "a FURL", maxFURLFile)
+	if err != nil {
+		return err
+	}
+	if old, err := furl.Parse(strings.TrimSpace(string(text))); err == nil && old.Name.Reveal() != f.name {
+		return fmt.Errorf("%s holds a FURL with another name than --name; leave --name away to use that one, or remove the file", f.furlFile)
 	}
 	return nil
 }
@@ -165,13 +227,7 @@ func (f *serveFlags) publish(t *tub.Tub, o *tub.Object) (furl.FURL, error) {
 		}
 	}
 	if f.furlFile != "" {
-		if address, err = t.RegisterFile(f.furlFile, o); err != nil {
-			return address, err
-		}
-		if f.name != "" && address.Name.Reveal() != f.name {
-			return address, fmt.Errorf("%s holds a FURL with another name than --name; leave --name away to use that one, or remove the file", f.furlFile)
-		}
-		return address, nil
+		return t.RegisterFile(f.furlFile, o)
 	}
 	return t.Register(o)
 }
@@ -200,7 +256,8 @@ func hintTexts(hints []furl.Hint) []string {
 	return all
 }
 
-// observer logs what peers do.
+// observer logs what peers do. That a connection has ended, and why, the Tub
+// logs itself.
 func observer(logger *slog.Logger) tub.Observer {
 	return func(ev tub.Event) {
 		attrs := []any{"peer", ev.Peer.Short()}
@@ -210,8 +267,6 @@ func observer(logger *slog.Logger) tub.Observer {
 		switch ev.Kind {
 		case tub.EventConnect:
 			logger.Debug("connected", attrs...)
-		case tub.EventDisconnect:
-			logger.Debug("disconnected", attrs...)
 		case tub.EventCall:
 			way := "called"
 			if !ev.Inbound {

@@ -52,11 +52,14 @@ type result struct {
 // foolscap runs the program.
 func foolscap(t testing.TB, args ...string) result { return foolscapWith(t, "", args...) }
 
-// foolscapWith runs the program with something on standard input.
+// foolscapWith runs the program with something on standard input. After a
+// minute it is interrupted, should it be a "serve" that was to be refused.
 func foolscapWith(t testing.TB, stdin string, args ...string) result {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
 	var stdout bytes.Buffer
 	stderr := watchFor("nothing in particular")
-	code := run(t.Context(), args, strings.NewReader(stdin), &stdout, stderr)
+	code := run(ctx, args, strings.NewReader(stdin), &stdout, stderr)
 	return result{exitCode(code), stdout.String(), stderr.String()}
 }
 

@@ -45,6 +45,7 @@ foolscap tokens capture.bin
 foolscap tokens --vocab 0 capture.bin
 # All the values.
 foolscap tokens --json capture.bin | jq -c 'select(has("value")).value'`,
+		codes: []exitCode{exitInterrupted},
 		setup: setupTokens,
 	}
 }
@@ -80,14 +81,14 @@ func (f *tokensFlags) run(ctx context.Context, e *env, from string) error {
 	var data []byte
 	var err error
 	if from == "-" {
-		data, err = e.takeStdin("a capture", 3*maxCapture)
+		data, err = e.takeStdin(ctx, "a capture", 3*maxCapture)
 	} else {
-		data, err = takeFile(from, "a capture", 3*maxCapture)
+		data, err = takeFile(ctx, from, "a capture", 3*maxCapture)
 	}
 	if err != nil {
 		return err
 	}
-	data, halfByte := fromHex(data)
+	data, isHex, halfByte := fromHex(data)
 	switch {
 	case len(data) == 0:
 		return errors.New("there is nothing in the capture")
@@ -97,27 +98,35 @@ func (f *tokensFlags) run(ctx context.Context, e *env, from string) error {
 	out := bufio.NewWriter(e.stdout)
 	p := &tokenPrinter{e: e, out: out, data: data, tree: messageTree{reveal: f.reveal}}
 	err = p.all(ctx, f.vocab)
-	if err == nil && halfByte {
+	switch {
+	case err == nil && halfByte:
 		err = fmt.Errorf("at byte %d: half a byte in hexadecimal", len(data))
+	case err != nil && !isHex && isText(data):
+		err = fmt.Errorf("%w; the input was taken for binary, since not all of it is hexadecimal digits", err)
 	}
 	return errors.Join(out.Flush(), err)
+}
+
+// isText reports whether there is nothing but printable ASCII and white space.
+func isText(data []byte) bool {
+	return !bytes.ContainsFunc(data, func(r rune) bool { return r >= 0x7f || r < ' ' && r != '\n' && r != '\r' && r != '\t' })
 }
 
 // fromHex decodes hexadecimal digits and returns everything else as it is: a
 // token ends with a byte that is no ASCII, so that Banana never looks like
 // them. halfByte says that there is one digit too many.
-func fromHex(data []byte) (decoded []byte, halfByte bool) {
+func fromHex(data []byte) (decoded []byte, isHex, halfByte bool) {
 	digits := make([]byte, 0, len(data))
 	for _, c := range data {
 		switch {
 		case c >= '0' && c <= '9', c >= 'a' && c <= 'f', c >= 'A' && c <= 'F':
 			digits = append(digits, c)
 		case c != ' ' && c != '\n' && c != '\r' && c != '\t':
-			return data, false
+			return data, false, false
 		}
 	}
 	n, _ := hex.Decode(digits, digits[:len(digits)&^1])
-	return digits[:n], len(digits)%2 == 1
+	return digits[:n], true, len(digits)%2 == 1
 }
 
 // A tokenPrinter prints tokens as they come, and the value of each message

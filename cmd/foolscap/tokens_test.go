@@ -175,6 +175,11 @@ func TestDamageIsShownWhereItIs(t *testing.T) {
 			assert.Contains(t, r.stdout, c.value)
 		})
 	}
+	for capture, text := range map[string]bool{"zz": true, "00 88 0d 8g": true, "0088": false, "\x00\x88": false} {
+		r := foolscapWith(t, capture, "tokens")
+		assert.Equal(t, exitFailure, r.code)
+		assert.Equal(t, text, strings.Contains(r.stderr, "the input was taken for binary"), "%q: %s", capture, r.stderr)
+	}
 	r := foolscap(t, "tokens")
 	assert.Equal(t, exitFailure, r.code)
 	assert.Contains(t, r.stderr, "nothing in the capture")

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
+	"net"
 	"slices"
 	"strings"
 
@@ -20,7 +22,8 @@ type transport struct {
 	// handler makes what dials its hints; nil if every Tub has it anyway.
 	handler func() handlers.Handler
 	// listen listens on an address; with locations it advertises those, and
-	// nothing if the slice is empty but not nil.
+	// nothing if the slice is empty but not nil. An address that makes no sense
+	// is a usageError.
 	listen func(ctx context.Context, address string, locations []furl.Hint, logger *slog.Logger) (handlers.Acceptor, error)
 	// check says what is wrong with the address of a hint; nil if there is
 	// nothing to check.
@@ -48,7 +51,15 @@ func listenTCP(ctx context.Context, address string, locations []furl.Hint, logge
 	if locations != nil {
 		opts = append(opts, tcp.WithLocation(locations...))
 	}
-	return tcp.Listen(ctx, address, opts...)
+	l, err := tcp.Listen(ctx, address, opts...)
+	var system *net.OpError
+	switch {
+	case err == nil:
+		return l, nil
+	case errors.As(err, &system) || ctx.Err() != nil:
+		return nil, err
+	}
+	return nil, &usageError{err.Error()} // the address makes no sense
 }
 
 // checkHostPort is for hints of the form type:host:port.

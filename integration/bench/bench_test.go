@@ -389,6 +389,46 @@ func TestCommandLineIsChecked(t *testing.T) {
 	}
 }
 
+func TestWhatCannotBeWrittenEndsTheRunBeforeItBegins(t *testing.T) {
+	file := t.TempDir() + "/file"
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	for _, args := range [][]string{{"-json", file + "/out.json"}, {"-profile", file + "/profiles"}} {
+		var table, progress bytes.Buffer
+		err := command(t.Context(), append(args, "-quick", "-only", baselineTLS), &table, &progress)
+		require.ErrorContains(t, err, file)
+		require.Empty(t, table.String())
+		require.Empty(t, progress.String())
+	}
+}
+
+// A writerFunc is called when it is told of certain progress.
+type writerFunc struct {
+	word string
+	f    func() error
+}
+
+func (w writerFunc) Write(p []byte) (int, error) {
+	if bytes.Contains(p, []byte(w.word)) {
+		if err := w.f(); err != nil {
+			return 0, err
+		}
+	}
+	return len(p), nil
+}
+
+func TestProfilesThatFailCostNoFigures(t *testing.T) {
+	dir := t.TempDir() + "/made/if/need/be"
+	out := t.TempDir() + "/out.json"
+	var table bytes.Buffer
+	remove := writerFunc{"profiling", func() error { return os.Remove(dir) }}
+	err := command(t.Context(), []string{"-quick", "-only", baselineTLS, "-measure", "latency", "-profile", dir, "-json", out}, &table, remove)
+	require.ErrorContains(t, err, dir)
+	require.Contains(t, table.String(), figureByKey(figureP50).title)
+	text, err := os.ReadFile(out)
+	require.NoError(t, err)
+	require.True(t, json.Valid(text))
+}
+
 func TestSelectionKeepsTheOrderOfTheTable(t *testing.T) {
 	chosen, err := selectContestants("grpc, tls")
 	require.NoError(t, err)

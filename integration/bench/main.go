@@ -76,7 +76,7 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) error
 		retries  = flags.Int("retries", standard.retries, "`number` of times that a measurement is made again while other programs use the processors")
 		only     = flags.String("only", "", "comma separated `names` of contestants: "+names(contestants, contestant.label))
 		measure  = flags.String("measure", "", "comma separated `names` of measurements: "+names(measurements, measurement.label))
-		profiles = flags.String("profile", "", "existing `directory` for a CPU profile of each side in a last round that does not count")
+		profiles = flags.String("profile", "", "`directory`, made if need be, for a CPU profile of each side in a last round that does not count")
 		asJSON   jsonFlag
 	)
 	flags.Var(&asJSON, "json", "print JSON in place of the table; with a `file`, write JSON there and print the table")
@@ -124,21 +124,27 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) error
 		return errors.New("-processes is 1 or 2")
 	}
 
+	// What cannot be written is to be known before the minutes are spent.
+	if *profiles != "" {
+		if err := os.MkdirAll(*profiles, 0o777); err != nil {
+			return err
+		}
+	}
+	var jsonFile *os.File
+	if asJSON.file != "" {
+		if jsonFile, err = os.Create(asJSON.file); err != nil {
+			return err
+		}
+		defer jsonFile.Close()
+	}
 	o, err := run(ctx, s, *only, *profiles, stderr)
-	if err != nil {
+	switch {
+	case o == nil:
 		return err
+	case jsonFile != nil:
+		return errors.Join(err, o.writeJSON(jsonFile), jsonFile.Close(), o.writeTable(stdout))
+	case asJSON.set:
+		return errors.Join(err, o.writeJSON(stdout))
 	}
-	if asJSON.set && asJSON.file == "" {
-		return o.writeJSON(stdout)
-	}
-	if asJSON.set {
-		file, err := os.Create(asJSON.file)
-		if err != nil {
-			return err
-		}
-		if err := errors.Join(o.writeJSON(file), file.Close()); err != nil {
-			return err
-		}
-	}
-	return o.writeTable(stdout)
+	return errors.Join(err, o.writeTable(stdout))
 }

@@ -27,7 +27,8 @@ type outcome struct {
 // run measures every contestant in every round. A contestant that fails ends
 // the run, since a table with a hole in it invites the wrong comparison; only
 // a missing Python is put up with, unless it was asked for by name. When ctx
-// ends, what the completed rounds found is the outcome, if there are any.
+// ends, what the completed rounds found is the outcome, if there are any. An
+// outcome that comes with an error is good: only the profiles are not.
 func run(ctx context.Context, s settings, list, profileDir string, progress io.Writer) (_ *outcome, err error) {
 	chosen, err := selectContestants(list)
 	if err != nil {
@@ -88,13 +89,12 @@ func run(ctx context.Context, s settings, list, profileDir string, progress io.W
 		}
 	}
 	for _, e := range entrants {
-		o.hellos[e.name] = e.hello
 		if profileDir == "" {
-			continue
+			break
 		}
 		fmt.Fprintf(progress, "profiling %s\n", e.title)
 		if err := e.profile(ctx, profileDir); err != nil {
-			return nil, err
+			return o, err
 		}
 	}
 	return o, nil
@@ -122,6 +122,9 @@ func (o *outcome) round(ctx context.Context, round int, entrants []*entrant, pro
 	// A round counts as a whole or not at all.
 	for name, values := range found {
 		o.results.merge(name, values)
+	}
+	for _, e := range entrants {
+		o.hellos[e.name] = e.hello
 	}
 	o.rounds++
 	return nil
