@@ -45,14 +45,14 @@ func Call[T any](ctx context.Context, r *Ref, method string, args ...any) (T, er
 	if err != nil {
 		return zero, r.notSent(method, err)
 	}
-	remote, err := r.resolve(ctx)
+	to, err := r.callee(ctx)
 	if err != nil {
 		return zero, r.unresolved(method, err)
 	}
 	// The reader may still write to result when the call is cancelled, so it
 	// is looked at only when it is known to be complete.
 	result := new(T)
-	err = remote.Call(ctx, method, argsOf(args), result, codec)
+	err = to.Call(ctx, method, argsOf(args), result, codec)
 	runtime.KeepAlive(r)
 	if err != nil {
 		return zero, err
@@ -74,12 +74,12 @@ func Start[T any](ctx context.Context, r *Ref, method string, args ...any) (*Pen
 	if err != nil {
 		return nil, r.notSent(method, err)
 	}
-	remote, err := r.resolve(ctx)
+	to, err := r.callee(ctx)
 	if err != nil {
 		return nil, r.unresolved(method, err)
 	}
 	result := new(T)
-	p, err := remote.Start(ctx, method, argsOf(args), result, codec)
+	p, err := to.Start(ctx, method, argsOf(args), result, codec)
 	runtime.KeepAlive(r)
 	if err != nil {
 		return nil, err
@@ -100,13 +100,33 @@ func (p *Pending[T]) Wait(ctx context.Context) (T, error) {
 // Send calls a method without asking for an answer: what becomes of it stays
 // unknown. It waits, under ctx, when much is waiting to be sent already.
 func Send(ctx context.Context, r *Ref, method string, args ...any) error {
-	remote, err := r.resolve(ctx)
+	to, err := r.callee(ctx)
 	if err != nil {
 		return r.unresolved(method, err)
 	}
-	err = remote.Send(ctx, method, argsOf(args))
+	err = to.Send(ctx, method, argsOf(args))
 	runtime.KeepAlive(r)
 	return err
+}
+
+// Promise calls a method that returns a reference to an object of the same Tub,
+// and returns at once a reference that stands for it. Calls on that, and
+// promises of it in turn, are sent without waiting: a chain of them takes the
+// time of one call. They run in their order once the answer is there; if the
+// call fails, they are not run, and fail with an error that wraps [ErrNotRun]
+// and that of the call. With peers that cannot do this, Python programs for
+// one, they wait for the answer here.
+func Promise(ctx context.Context, r *Ref, method string, args ...any) (*Ref, error) {
+	to, err := r.callee(ctx)
+	if err != nil {
+		return nil, r.unresolved(method, err)
+	}
+	p, err := to.Promise(ctx, method, argsOf(args))
+	runtime.KeepAlive(r)
+	if err != nil {
+		return nil, err
+	}
+	return &Ref{t: r.t, promised: p}, nil
 }
 
 // notSent is the error of a call that could not be made.

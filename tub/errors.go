@@ -38,6 +38,7 @@ var (
 	ErrBusy            = broker.ErrBusy
 	ErrShutdown        = broker.ErrShutdown
 	ErrForeign         = broker.ErrForeign
+	ErrNotRun          = broker.ErrNotRun
 	ErrBoundMethod     = broker.ErrBoundMethod
 	ErrIntroduction    = broker.ErrIntroduction
 	ErrUnknownName     = broker.ErrUnknownName

@@ -184,9 +184,9 @@ func (h *memoryHandler) Dial(ctx context.Context, req handlers.DialRequest) (han
 	return handlers.Stream{}, errors.New("no dial for " + string(req.Hint))
 }
 
-func (h *memoryHandler) DialTimeout() time.Duration { return time.Minute }
+func (h *memoryHandler) DialTimeout() time.Duration  { return time.Minute }
 func (h *memoryHandler) Exposure() handlers.Exposure { return h.exposure }
-func (h *memoryHandler) Description() string { return "memory " + h.name }
+func (h *memoryHandler) Description() string         { return "memory " + h.name }
 
 func (h *memoryHandler) Close() error {
 	h.mu.Lock()

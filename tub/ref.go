@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/foolscap-go/foolscap/protocol/banana"
 	"github.com/foolscap-go/foolscap/protocol/broker"
@@ -22,18 +23,29 @@ import (
 // closed, or found unreachable by the garbage collector.
 //
 // An unresolved Ref comes from [Tub.Ref]: its first call connects, and calls
-// after a loss connect anew.
+// after a loss connect anew. A promised Ref comes from [Promise]: it stands for
+// what a call will return, and ends with the connection of that call.
 //
 // A Ref is safe for concurrent use.
 type Ref struct {
-	t    *Tub
-	live *broker.Remote // nil if made by Tub.Ref
-	furl furl.FURL      // of a Ref made by Tub.Ref or Tub.Connect
+	t        *Tub
+	live     *broker.Remote  // of a live Ref
+	promised *broker.Promise // of a promised Ref
+	furl     furl.FURL       // of a Ref made by Tub.Ref or Tub.Connect
 
 	resolving chan struct{} // who holds it resolves
 	mu        sync.Mutex
-	remote    *broker.Remote // what the FURL led to last
+	remote    *broker.Remote  // what the FURL led to last
+	looking   *broker.Promise // what it is leading to now
 	closed    bool
+}
+
+// callee is what calls are made on.
+type callee interface {
+	Call(ctx context.Context, method string, args Args, ptr any, codec *banana.Codec) error
+	Start(ctx context.Context, method string, args Args, ptr any, codec *banana.Codec) (*broker.Pending, error)
+	Send(ctx context.Context, method string, args Args) error
+	Promise(ctx context.Context, method string, args Args) (*broker.Promise, error)
 }
 
 // BananaExternal marks a Ref as something that goes by reference.
@@ -56,10 +68,18 @@ func (t *Tub) Ref(f furl.FURL) *Ref {
 	return &Ref{t: t, furl: f, resolving: make(chan struct{}, 1)}
 }
 
+// complete returns an error for a FURL that is not.
+func complete(f furl.FURL) error {
+	if f.TubID.Valid() && f.Name.Reveal() != "" {
+		return nil
+	}
+	return &DialError{Peer: f.TubID, Err: errors.New("the FURL is not complete: make it with furl.Parse")}
+}
+
 // lookup connects and asks for the object of a FURL.
 func (t *Tub) lookup(ctx context.Context, f furl.FURL) (*broker.Remote, error) {
-	if !f.TubID.Valid() || f.Name.Reveal() == "" {
-		return nil, &DialError{Peer: f.TubID, Err: errors.New("the FURL is not complete: make it with furl.Parse")}
+	if err := complete(f); err != nil {
+		return nil, err
 	}
 	// A method that comes here waits for the answer to the look-up at least.
 	broker.ReleaseTurn(ctx)
@@ -86,13 +106,16 @@ func (t *Tub) lookup(ctx context.Context, f furl.FURL) (*broker.Remote, error) {
 	}
 }
 
-// resolve returns the remote object, connecting if need be.
-func (r *Ref) resolve(ctx context.Context) (*broker.Remote, error) {
+// callee returns what calls are made on, connecting if need be.
+func (r *Ref) callee(ctx context.Context) (callee, error) {
 	if r.live != nil {
 		return r.live, nil
 	}
-	if remote, err := r.resolved(); remote != nil || err != nil {
-		return remote, err
+	if r.promised != nil {
+		return r.promised, nil
+	}
+	if to, err := r.resolved(); to != nil || err != nil {
+		return to, err
 	}
 	broker.ReleaseTurn(ctx)
 	select {
@@ -101,8 +124,11 @@ func (r *Ref) resolve(ctx context.Context) (*broker.Remote, error) {
 		return nil, &DialError{Peer: r.furl.TubID, Err: ctxError(ctx)}
 	}
 	defer func() { <-r.resolving }()
-	if remote, err := r.resolved(); remote != nil || err != nil {
-		return remote, err
+	if to, err := r.resolved(); to != nil || err != nil {
+		return to, err
+	}
+	if looking, err := r.lookEarly(ctx); looking != nil || err != nil {
+		return looking, err
 	}
 	remote, err := r.t.lookup(ctx, r.furl)
 	if err != nil {
@@ -121,41 +147,98 @@ func (r *Ref) resolve(ctx context.Context) (*broker.Remote, error) {
 	return remote, nil
 }
 
-// resolved returns what is there and alive.
-func (r *Ref) resolved() (*broker.Remote, error) {
+// heardLately is how long ago a peer may have been heard for calls to be sent
+// together with a look-up: if the connection has been lost unnoticed, nobody
+// can tell whether they have run, whereas a look-up can be made again.
+const heardLately = 10 * time.Second
+
+// lookEarly begins a look-up on which calls can be made at once, if the peer
+// knows how; otherwise it returns nil.
+func (r *Ref) lookEarly(ctx context.Context) (callee, error) {
+	if err := complete(r.furl); err != nil {
+		return nil, err
+	}
+	b, err := r.t.connect(ctx, r.furl.TubID, r.furl.Hints)
+	if err != nil {
+		return nil, err
+	}
+	if !b.Pipelines() || b.Silence() > heardLately {
+		return nil, nil
+	}
+	looking, err := b.LookUp(ctx, r.furl.Name.Reveal())
+	if err != nil {
+		return nil, nil // the ordinary way has the right error, or a new connection
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		looking.Close()
+		return nil, ErrClosedReference
+	}
+	r.looking = looking
+	return looking, nil
+}
+
+// resolved returns what is there and alive, or on its way.
+func (r *Ref) resolved() (callee, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {
 		return nil, ErrClosedReference
 	}
+	if r.looking != nil {
+		remote, err := r.looking.Settled()
+		switch {
+		case remote != nil:
+			r.remote, r.looking = remote, nil
+		case err != nil || r.looking.Broker().Err() != nil:
+			r.looking = nil
+		default:
+			return r.looking, nil
+		}
+	}
 	if r.remote != nil && r.remote.Broker().Err() != nil {
 		r.remote = nil
+	}
+	if r.remote == nil {
+		return nil, nil
 	}
 	return r.remote, nil
 }
 
 // current returns the remote object as far as it is known without connecting.
 func (r *Ref) current() *broker.Remote {
-	if r.live != nil {
-		return r.live
-	}
-	remote, _ := r.resolved()
+	remote, _ := r.known()
 	return remote
+}
+
+// known is current with the reason why there is none.
+func (r *Ref) known() (*broker.Remote, error) {
+	switch {
+	case r.live != nil:
+		return r.live, nil
+	case r.promised != nil:
+		return r.promised.Settled()
+	}
+	to, err := r.resolved()
+	remote, _ := to.(*broker.Remote)
+	return remote, err
 }
 
 // sendable returns the remote object of a reference that is an argument or
 // result.
 func (r *Ref) sendable() (*broker.Remote, error) {
-	remote, err := r.resolved()
-	switch {
-	case err != nil:
-		return nil, err
-	case r.live != nil:
-		return r.live, nil
-	case remote == nil:
-		return nil, errUnresolved
+	r.mu.Lock()
+	closed := r.closed
+	r.mu.Unlock()
+	if closed {
+		return nil, ErrClosedReference
 	}
-	return remote, nil
+	remote, err := r.known()
+	if remote == nil && err == nil {
+		err = errUnresolved
+	}
+	return remote, err
 }
 
 var errUnresolved = errors.New("a reference that is not connected cannot be sent: send one that Connect returns, or its FURL as text")
@@ -164,21 +247,29 @@ var errUnresolved = errors.New("a reference that is not connected cannot be sent
 // ErrClosedReference.
 func (r *Ref) Close() {
 	r.mu.Lock()
-	remote := r.live
+	remote, looking := r.live, r.looking
 	if remote == nil {
 		remote = r.remote
 	}
-	r.remote, r.closed = nil, true
+	r.remote, r.looking, r.closed = nil, nil, true
 	r.mu.Unlock()
 	if remote != nil {
 		remote.Close()
+	}
+	for _, p := range []*broker.Promise{looking, r.promised} {
+		if p != nil {
+			p.Close()
+		}
 	}
 }
 
 // Peer returns the Tub that the object lives in.
 func (r *Ref) Peer() furl.TubID {
-	if r.live != nil {
+	switch {
+	case r.live != nil:
 		return r.live.Broker().Peer()
+	case r.promised != nil:
+		return r.promised.Broker().Peer()
 	}
 	return r.furl.TubID
 }
@@ -195,8 +286,8 @@ func (r *Ref) Interface() string {
 // FURL returns the FURL by which the object can be reached by others, or
 // false if none is known.
 func (r *Ref) FURL() (furl.FURL, bool) {
-	if r.live != nil {
-		if f, err := furl.Parse(r.live.FURL()); err == nil {
+	if remote := r.current(); remote != nil && r.furl.Name.IsZero() {
+		if f, err := furl.Parse(remote.FURL()); err == nil {
 			return f, true
 		}
 	}
@@ -224,7 +315,7 @@ func Same(a, b *Ref) bool {
 	if ra != nil && rb != nil {
 		return ra.Same(rb)
 	}
-	return a.live == nil && b.live == nil && a.furl.Equal(b.furl)
+	return a.live == nil && b.live == nil && a.promised == nil && b.promised == nil && a.furl.Equal(b.furl)
 }
 
 // String names the Tub and the interface; never the secret.

@@ -148,6 +148,7 @@ func New(id *Identity, opts *Options) (*Tub, error) {
 		Certificate: id.cert(),
 		Ledger:      negotiate.NewLedger(negotiate.LedgerConfig{HandleOldDuplicates: o.HandleOldDuplicates}),
 		MinTLS:      o.MinTLS,
+		Extensions:  []string{broker.Pipelining},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("foolscap: %w", err)
@@ -393,6 +394,7 @@ func (t *Tub) adopt(r *negotiate.Result, stream *broker.Stream, inbound bool, at
 		Peer:        r.Peer,
 		Inbound:     inbound,
 		Vocab:       r.VocabIndex,
+		Pipelines:   slices.Contains(r.Extensions, broker.Pipelining),
 		LateRefusal: negotiate.ParseLateRefusal,
 	})
 	c := &connection{b: b, link: r.Link, master: r.Master}
@@ -465,6 +467,6 @@ func (t *Tub) loopEnd(conn net.Conn) *broker.Broker {
 	h := &loopHost{host: (*host)(t)}
 	conf := *t.conf
 	conf.Host = h
-	h.end = broker.New(&conf, broker.Link{Conn: conn, Peer: t.TubID(), Vocab: 1})
+	h.end = broker.New(&conf, broker.Link{Conn: conn, Peer: t.TubID(), Vocab: 1, Pipelines: true})
 	return h.end
 }

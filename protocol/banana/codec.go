@@ -2,7 +2,6 @@ package banana
 
 import (
 	"fmt"
-	"math"
 	"math/big"
 	"reflect"
 	"slices"
@@ -184,20 +183,10 @@ func (d *Decoder) convert(at *ref, v reflect.Value, c *Codec) error {
 		return &Violation{Reason: "a shared value cannot be used as " + c.typ.String(), Err: err}
 	}
 	defer m.Free()
-	objects := m.exts
 	if err := d.charge(2 * int64(m.size)); err != nil {
 		return err
 	}
-	var w Numberer
-	wire, _ := w.Append(nil, m, math.MaxInt, func(dst []byte, _ any, open uint64) []byte {
-		dst = AppendString(AppendToken(dst, TypeOpen, open), "object")
-		return AppendToken(dst, TypeClose, open)
-	})
-	sub := NewDecoder(strings.NewReader(""), wire, &DecoderConfig{Vocab: 1, Limits: l, External: func(d *Decoder, opentype string, _ Taster) (any, bool, error) {
-		x := objects[0]
-		objects = objects[1:]
-		return x, true, d.Close(opentype)
-	}})
+	sub := m.decoder(l)
 	if _, err := sub.Begin(); err != nil {
 		return err
 	}

@@ -58,6 +58,10 @@ type Limits struct {
 	// of ours that it holds; a message that brings more is refused, one
 	// that would send more fails. Default 100 000.
 	MaxReferences int
+	// MaxPromises is how many answers of ours the peer may make calls on
+	// before it has them, see [Pipelining]; default 1 000. A stranger has
+	// StrangerReferences of them.
+	MaxPromises int
 	// SendQueue is how many bytes of calls may wait to be sent for which
 	// nobody waits, by Remote.Send and Remote.Start, before these have to
 	// wait themselves; default 1 MiB.
@@ -82,6 +86,7 @@ func (l Limits) WithDefaults() Limits {
 	def(&l.StrangerReferences, 16)
 	def(&l.MaxInbound, 10_000)
 	def(&l.MaxReferences, 100_000)
+	def(&l.MaxPromises, 1_000)
 	def(&l.SendQueue, 1<<20)
 	def(&l.AnswerQueue, 64<<20)
 	if l.Connection <= 0 {
@@ -122,6 +127,8 @@ type Link struct {
 	// Inbound says that the peer has connected to us.
 	Inbound bool
 	Vocab   int
+	// Pipelines says that the extension Pipelining is in force.
+	Pipelines bool
 	// LateRefusal recognises the text of a peer that refuses a connection
 	// after we have accepted it; nil recognises none.
 	LateRefusal func(b []byte) (text string, ok bool)
@@ -135,6 +142,7 @@ type Broker struct {
 	stream  *Stream // nil: writes may wait
 	peer    furl.TubID
 	inbound bool
+	pipes   bool // Pipelining is in force
 	late    func([]byte) (string, bool)
 	id      uint64 // of its connect event
 	account *banana.Account
@@ -158,6 +166,7 @@ type Broker struct {
 	send  sendQueue
 	calls callTable
 	turns turnQueue
+	kept  keptAnswers
 	role  readRole
 	refs  refTables
 
@@ -167,6 +176,8 @@ type Broker struct {
 	dec   *banana.Decoder
 	decC  banana.DecoderConfig
 	fresh []*Remote // references of the message that is being read
+	// keeping says that the answer to the call that is being read is kept.
+	keeping bool
 }
 
 // start is the zero of the clock for silence.
@@ -182,6 +193,7 @@ func New(cfg *Config, link Link) *Broker {
 		stream:  link.Stream,
 		peer:    link.Peer,
 		inbound: link.Inbound,
+		pipes:   link.Pipelines,
 		late:    link.LateRefusal,
 		id:      NextEventID(),
 		account: banana.NewAccount("Connection", cfg.Limits.Connection, cfg.Account),

@@ -51,6 +51,10 @@ type Pending struct {
 	secret string          // what the peer may repeat in its error, and must not be seen
 	begun  time.Time
 	then   func(error) // runs at the end, in place of closing done
+	unread bool        // what comes is not even built
+	// started runs under mu when the call has its number.
+	started func()
+	built   *Promise // whose answer the call was made on
 	// chained is the call as interceptors have let it end.
 	chained chan error
 	giveUp  context.CancelCauseFunc
@@ -82,32 +86,38 @@ func (b *Broker) nextRequest() int64 {
 	}
 }
 
+// callee is what a call goes to: an object of the peer, nil for the peer's
+// broker, or the answer to an earlier call.
+type callee struct {
+	object *Remote
+	answer *Promise
+	keep   bool // calls are to be made on the answer
+}
+
 // encodeCall builds a call. With borrow, long byte strings are not copied.
-func (b *Broker) encodeCall(req, clid int64, method string, args Args, borrow bool) (*banana.Message, error) {
+func (b *Broker) encodeCall(req int64, to callee, method string, args Args, borrow bool) (*banana.Message, error) {
 	e := banana.NewEncoder(&b.encC, borrow)
-	e.Open("call")
-	e.Int(req)
-	e.Int(clid)
+	target, flags := int64(0), int64(0)
+	switch {
+	case to.answer != nil:
+		target, flags = to.answer.req, flagAnswer
+	case to.object != nil:
+		target = to.object.p.clid
+	}
+	if to.keep {
+		flags |= flagKeep
+	}
+	if flags == 0 {
+		e.Open("call")
+		e.Int(req)
+	} else {
+		e.Open(pipelinedCall)
+		e.Int(req)
+		e.Int(flags)
+	}
+	e.Int(target)
 	e.Name(method)
-	e.Open("arguments")
-	e.Int(int64(len(args.Positional)))
-	var err error
-	for i, v := range args.Positional {
-		if err = e.Value(v); err != nil {
-			err = encodeArgument(err, i, "")
-			break
-		}
-	}
-	if err == nil && len(args.Keyword) > 0 {
-		for _, name := range slices.Sorted(maps.Keys(args.Keyword)) {
-			e.Name(name)
-			if err = e.Value(args.Keyword[name]); err != nil {
-				err = encodeArgument(err, 0, name)
-				break
-			}
-		}
-	}
-	e.Close()
+	err := writeArguments(e, args)
 	e.Close()
 	m, held, finish := e.Finish()
 	if finish != nil {
@@ -120,12 +130,41 @@ func (b *Broker) encodeCall(req, clid int64, method string, args Args, borrow bo
 	return m, nil
 }
 
+// writeArguments appends arguments as a sequence. The error says which one
+// cannot be sent.
+func writeArguments(e *banana.Encoder, args Args) error {
+	e.Open("arguments")
+	defer e.Close()
+	e.Int(int64(len(args.Positional)))
+	for i, v := range args.Positional {
+		if err := e.Value(v); err != nil {
+			return encodeArgument(err, i, "")
+		}
+	}
+	if len(args.Keyword) == 0 {
+		return nil
+	}
+	for _, name := range slices.Sorted(maps.Keys(args.Keyword)) {
+		e.Name(name)
+		if err := e.Value(args.Keyword[name]); err != nil {
+			return encodeArgument(err, 0, name)
+		}
+	}
+	return nil
+}
+
 // start sends a call and returns without waiting for the answer. The result
 // will be in what ptr points to; nil ignores it. The arguments are encoded
 // when Start returns; with lend, byte strings among them may be read until
 // the call is done or cancelled.
-func (b *Broker) start(ctx context.Context, r *Remote, clid int64, method string, args Args, ptr any, codec *banana.Codec, lend bool) (*Pending, error) {
+func (b *Broker) start(ctx context.Context, to callee, method string, args Args, ptr any, codec *banana.Codec, lend bool) (*Pending, error) {
 	p := &Pending{b: b, method: method, ptr: ptr, codec: codec, done: make(chan struct{})}
+	return p, b.begin(ctx, p, to, args, lend)
+}
+
+// begin is start for a Pending that has been made.
+func (b *Broker) begin(ctx context.Context, p *Pending, to callee, args Args, lend bool) error {
+	r, ptr, method := to.object, p.ptr, p.method
 	if ptr != nil {
 		p.into = reflect.ValueOf(ptr).Elem()
 	}
@@ -133,22 +172,25 @@ func (b *Broker) start(ctx context.Context, r *Remote, clid int64, method string
 		p.begun = time.Now()
 	}
 	if ctx.Err() != nil {
-		return nil, b.callError(p, NotSent, ctxError(ctx))
+		return b.callError(p, NotSent, ctxError(ctx))
 	}
 	b.mu.Lock()
 	err := b.hold(r)
 	if err != nil {
 		b.mu.Unlock()
-		return nil, b.callError(p, NotSent, err)
+		return b.callError(p, NotSent, err)
 	}
 	p.req = b.nextRequest()
+	if p.started != nil {
+		p.started()
+	}
 	b.mu.Unlock()
-	m, err := b.encodeCall(p.req, clid, method, args, lend)
+	m, err := b.encodeCall(p.req, to, method, args, lend)
 	if err != nil {
 		if r != nil {
 			releaseHandle(handle{b, r.p})
 		}
-		return nil, b.callError(p, NotSent, err)
+		return b.callError(p, NotSent, err)
 	}
 	p.item = &item{m: m, kind: waitedCall, size: m.Size()}
 	if lend {
@@ -156,12 +198,21 @@ func (b *Broker) start(ctx context.Context, r *Remote, clid int64, method string
 	} else {
 		err = b.lockWithRoom(ctx, p.item)
 	}
+	if err == nil && to.answer != nil {
+		if err = to.answer.takes(m); err != nil {
+			b.unqueued(p.item)
+			b.mu.Unlock()
+		}
+	}
 	if err != nil {
 		b.releaseItem(p.item)
 		if r != nil {
 			releaseHandle(handle{b, r.p})
 		}
-		return nil, b.callError(p, NotSent, err)
+		if err == errSettled || err == errWait {
+			return err
+		}
+		return b.callError(p, NotSent, err)
 	}
 	b.calls.waiting[p.req] = p
 	b.send.push(p.item)
@@ -176,7 +227,15 @@ func (b *Broker) start(ctx context.Context, r *Remote, clid int64, method string
 		b.kick()
 	}
 	b.unlock()
-	return p, nil
+	return nil
+}
+
+// unqueued takes back what lockWithRoom has counted for a message that is not
+// queued after all. mu is held.
+func (b *Broker) unqueued(it *item) {
+	if it.kind == ownedCall {
+		b.uncount(it)
+	}
 }
 
 // hold makes sure that the target of a call is not released before the call
@@ -234,6 +293,11 @@ func (p *Pending) wait(ctx context.Context) error {
 		}
 	}
 	p.unsetCharge()
+	return p.explain()
+}
+
+// explain returns the error of a call that has ended, and tells the observer.
+func (p *Pending) explain() error {
 	if p.err == nil {
 		p.b.observeCall(p, nil)
 		return nil
@@ -249,7 +313,11 @@ func (p *Pending) wait(ctx context.Context) error {
 	if p.secret != "" && sent == Answered {
 		p.err = withoutSecret(p.err, p.secret)
 	}
-	return p.b.callError(p, sent, p.err)
+	err := p.b.callError(p, sent, p.err)
+	if p.built != nil {
+		return p.built.explain(p.method, err)
+	}
+	return err
 }
 
 // cancel gives the call up, unless its answer is there already: a call that is
@@ -304,7 +372,8 @@ func (b *Broker) observeCall(p *Pending, err error) {
 
 // oneway sends a call that has no answer. It waits until there is room for it
 // in the send queue.
-func (b *Broker) oneway(ctx context.Context, r *Remote, clid int64, method string, args Args) error {
+func (b *Broker) oneway(ctx context.Context, to callee, method string, args Args) error {
+	r := to.object
 	p := &Pending{b: b, method: method}
 	if b.cfg.Observer != nil {
 		p.begun = time.Now()
@@ -318,8 +387,10 @@ func (b *Broker) oneway(ctx context.Context, r *Remote, clid int64, method strin
 	if err != nil {
 		return b.callError(p, NotSent, err)
 	}
-	defer releaseHandle(handle{b, r.p}) // the release is queued behind the call
-	m, err := b.encodeCall(0, clid, method, args, false)
+	if r != nil {
+		defer releaseHandle(handle{b, r.p}) // the release is queued behind the call
+	}
+	m, err := b.encodeCall(0, to, method, args, false)
 	if err != nil {
 		return b.callError(p, NotSent, err)
 	}
@@ -327,6 +398,17 @@ func (b *Broker) oneway(ctx context.Context, r *Remote, clid int64, method strin
 	if err := b.lockWithRoom(ctx, it); err != nil {
 		b.releaseItem(it)
 		return b.callError(p, NotSent, err)
+	}
+	if to.answer != nil {
+		if err := to.answer.takes(m); err != nil {
+			b.unqueued(it)
+			b.mu.Unlock()
+			b.releaseItem(it)
+			if err == errSettled || err == errWait {
+				return err
+			}
+			return b.callError(p, NotSent, err)
+		}
 	}
 	b.send.push(it)
 	b.kick()
@@ -341,7 +423,7 @@ var anyCodec, _ = banana.CodecOf(reflect.TypeFor[any]())
 func (b *Broker) GetReference(ctx context.Context, name string) (banana.External, error) {
 	var v any
 	args := Args{Keyword: map[string]any{"name": []byte(name)}}
-	p, err := b.start(ctx, nil, 0, "getReferenceByName", args, &v, anyCodec, true)
+	p, err := b.start(ctx, callee{}, "getReferenceByName", args, &v, anyCodec, true)
 	if err != nil {
 		return nil, err
 	}

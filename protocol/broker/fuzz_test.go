@@ -158,7 +158,7 @@ func FuzzConnection(f *testing.F) {
 	f.Fuzz(func(t *testing.T, input []byte, how uint8) {
 		var k keeper
 		conn := newScript(input, 1<<(how&7), how&8 != 0)
-		s := fuzzSide(Link{Conn: conn, Vocab: 1 - int(how>>7), Inbound: true}, fuzzRoot(&k))
+		s := fuzzSide(Link{Conn: conn, Vocab: 1 - int(how>>7), Inbound: true, Pipelines: how&32 != 0}, fuzzRoot(&k))
 		if how&16 != 0 { // he has known a name
 			s.stranger.Store(false)
 			s.publish(1, s.host.names["root"])
@@ -250,7 +250,13 @@ func (g *generator) value(depth int) any {
 }
 
 func (g *generator) message() {
-	switch g.pick(16) {
+	switch g.pick(19) {
+	case 16, 17: // on answers, and with ones to be kept
+		to := pickOf(g, 1, 1, 2, 3, 4, g.number())
+		call := callSeq(0, to, pickOf(g, "gives", "echo", "add", "hold", "asks", "getReferenceByName"), g.value(0))
+		g.add(append(seq{"pcall", 1 + g.pick(6), g.pick(4)}, call[2:]...))
+	case 18:
+		g.add(seq{"pdrop", 1 + g.pick(6)})
 	case 0, 1, 2, 3, 4, 5:
 		name := pickOf(g, "none", "echo", "hold", "drop", "add", "raw", "nested", "concurrent", "fails", "panics", "gives", "unsendable", "asks", "what")
 		var args []any
@@ -298,7 +304,7 @@ func FuzzConnectionAuthenticated(f *testing.F) {
 		var k keeper
 		conn := newScript(g.buf, 16<<(how&7), how&8 != 0)
 		root := fuzzRoot(&k)
-		s := fuzzSide(Link{Conn: conn, Vocab: 1}, root)
+		s := fuzzSide(Link{Conn: conn, Vocab: 1, Pipelines: flipAt&1 == 0}, root)
 		s.publish(1, root)
 		s.publish(2, NewObject("", nil))
 

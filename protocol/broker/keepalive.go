@@ -44,3 +44,8 @@ func (b *Broker) checkSilence() {
 	}
 	b.mu.Unlock()
 }
+
+// Silence returns how long ago the peer was heard last.
+func (b *Broker) Silence() time.Duration {
+	return time.Since(start) - time.Duration(b.received.Load())
+}

@@ -82,10 +82,13 @@ func intercept(ctx context.Context, chain []Interceptor, info *CallInfo, last fu
 
 // intercepted makes a call of ours, which call does, within the interceptors.
 // result is where they find its result.
-func (r *Remote) intercepted(ctx context.Context, method string, args Args, result any, call func(context.Context) error) error {
+func (b *Broker) intercepted(ctx context.Context, iface, method string, args Args, result any, call func(context.Context) error) error {
+	if len(b.cfg.Outbound) == 0 {
+		return call(ctx)
+	}
 	sent := NotSent
-	info := &CallInfo{Peer: r.b.peer, Interface: r.Interface(), Method: method, Args: args}
-	_, err := intercept(ctx, r.b.cfg.Outbound, info, func(ctx context.Context) (any, error) {
+	info := &CallInfo{Peer: b.peer, Interface: iface, Method: method, Args: args}
+	_, err := intercept(ctx, b.cfg.Outbound, info, func(ctx context.Context) (any, error) {
 		err := call(ctx)
 		sent = Answered
 		if failed, ok := errors.AsType[*CallError](err); ok {
@@ -99,5 +102,5 @@ func (r *Remote) intercepted(ctx context.Context, method string, args Args, resu
 	if _, ok := errors.AsType[*CallError](err); ok {
 		return err
 	}
-	return &CallError{Peer: r.b.peer, Method: method, Sent: sent, Err: err}
+	return &CallError{Peer: b.peer, Method: method, Sent: sent, Err: err}
 }

@@ -3,6 +3,7 @@ package broker
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"time"
 
 	"github.com/foolscap-go/foolscap/protocol/banana"
@@ -15,11 +16,19 @@ func (b *Broker) readMessage() error {
 	if err == nil {
 		switch opentype {
 		case "call":
-			return b.readCall()
+			return b.readCall(false)
 		case "answer":
 			return b.readAnswer(false)
 		case "error":
 			return b.readAnswer(true)
+		}
+		if b.pipes {
+			switch opentype {
+			case pipelinedCall:
+				return b.readCall(true)
+			case droppedAnswer:
+				return b.readDrop()
+			}
 		}
 		b.log.Debug("a message of an unknown type is ignored", "peer", b.peer.Short(), "type", fmt.Sprintf("%.20q", opentype))
 		return b.dec.Skip()
@@ -70,7 +79,7 @@ func (b *Broker) keepFresh() {
 }
 
 // readCall reads a call and gives it a turn.
-func (b *Broker) readCall() error {
+func (b *Broker) readCall(pipelined bool) error {
 	req, err := b.dec.Int("the request number")
 	if err != nil {
 		return b.violated(0, err)
@@ -85,7 +94,7 @@ func (b *Broker) readCall() error {
 		l.MaxToken = min(l.MaxToken, l.MaxMessage)
 		b.dec.SetLimits(l)
 	}
-	in, method, err := b.readRequest(req)
+	in, method, err := b.readRequest(req, pipelined)
 	if stranger { // at once: when the call has run here, another one reads
 		b.dec.SetLimits(b.cfg.Limits.Limits)
 		nameStrangersLimit(err)
@@ -95,14 +104,25 @@ func (b *Broker) readCall() error {
 		if ended == nil && b.cfg.Observer != nil {
 			b.observe(Event{Kind: EventCall, Parent: b.id, Peer: b.peer, Inbound: true, Method: method, Detail: "refused", Err: err})
 		}
+		if b.keeping {
+			b.settle(req, method, nil, err)
+		}
 		return ended
 	}
 	in.charge = b.dec.TakeCharge()
 	b.keepFresh()
+	if in.late != nil {
+		if waits, err := b.waitFor(in); waits || err != nil {
+			return nil
+		}
+	}
 	if in.method.onReader {
 		result, err := b.invoke(in)
 		b.answer(req, result, err, false)
 		b.account.Release(in.charge)
+		if in.keep {
+			b.settle(req, method, result, err)
+		}
 		return nil
 	}
 	if b.takeTurn(in) {
@@ -122,8 +142,9 @@ func nameStrangersLimit(err error) {
 
 // readRequest reads the rest of a call. The name of its method is returned as
 // soon as it is known.
-func (b *Broker) readRequest(req int64) (in *inbound, name string, err error) {
-	clid, err := b.dec.Int("the object")
+func (b *Broker) readRequest(req int64, pipelined bool) (in *inbound, name string, err error) {
+	b.keeping = false
+	to, err := b.readDestination(pipelined)
 	if err != nil {
 		return nil, "", err
 	}
@@ -131,15 +152,18 @@ func (b *Broker) readRequest(req int64) (in *inbound, name string, err error) {
 	if err != nil {
 		return nil, "", err
 	}
-	obj, err := b.target(clid)
-	if err != nil {
+	if err := b.find(req, &to); err != nil {
 		return nil, string(called), err
 	}
-	method := obj.methods[string(called)]
+	in = &inbound{Context: b.ctx, b: b, req: req, obj: to.obj, keep: b.keeping}
+	if to.waits {
+		return b.readLate(in, to.clid, string(called))
+	}
+	method := to.obj.methods[string(called)]
 	if method == nil {
 		name = string(called)
 		err := &noMethod{name}
-		if clid == 0 {
+		if to.obj == brokerObject {
 			return nil, name, &banana.Violation{Reason: err.Error()}
 		}
 		return nil, name, &banana.Violation{Err: err}
@@ -159,7 +183,26 @@ func (b *Broker) readRequest(req int64) (in *inbound, name string, err error) {
 	if err := b.dec.Close("call"); err != nil {
 		return nil, method.name, err
 	}
-	return &inbound{Context: b.ctx, b: b, req: req, obj: obj, method: method, ptr: ptr}, method.name, nil
+	in.method, in.ptr = method, ptr
+	return in, method.name, nil
+}
+
+// lateArguments reads any arguments.
+var lateArguments = &plan{raw: true}
+
+// readLate reads a call on the answer to another one, which is not there yet.
+func (b *Broker) readLate(in *inbound, on int64, name string) (*inbound, string, error) {
+	if err := b.admit(); err != nil {
+		return nil, name, &banana.Violation{Err: err}
+	}
+	in.late = &lateCall{on: on, method: name}
+	if err := b.dec.Charge(512 + len(name)); err != nil {
+		return nil, name, err
+	}
+	if err := lateArguments.read(b.dec, &in.late.args, reflect.Value{}); err != nil {
+		return nil, name, err
+	}
+	return in, name, b.dec.Close("call")
 }
 
 // admit says whether one more call of the peer may wait or run.
@@ -224,7 +267,7 @@ func (b *Broker) readAnswer(isError bool) error {
 	if p == nil { // cancelled, or never made
 		return b.dec.Skip()
 	}
-	if p.then != nil { // a release of ours: what it returns is not even built
+	if p.unread { // a release of ours: what it returns is not even built
 		if err := b.dec.Skip(); err != nil {
 			return err
 		}

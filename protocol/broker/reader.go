@@ -201,7 +201,10 @@ func (b *Broker) runHere(in *inbound) error {
 		return errNotReader
 	}
 	b.role.here = nil
-	b.ran(in)
+	if b.ran(in) { // calls have waited for its answer
+		b.turns.taken = false
+		b.startTurn()
+	}
 	b.writeHere()
 	b.signalQuiet()
 	return nil

@@ -101,7 +101,7 @@ func TestACallerIsReleasedInTheMiddleOfAMessage(t *testing.T) {
 	peer := &answersOf{conn: s, dec: banana.NewDecoder(s, nil, cfg)}
 	call := func(ctx context.Context) (int, error) {
 		var n int
-		p, err := client.start(ctx, nil, 0, "anything", Args{}, &n, codec[int](), true)
+		p, err := client.start(ctx, callee{}, "anything", Args{}, &n, codec[int](), true)
 		if err == nil {
 			err = p.wait(ctx)
 		}

@@ -152,7 +152,7 @@ func (r *Remote) Call(ctx context.Context, method string, args Args, ptr any, co
 	if len(r.b.cfg.Outbound) == 0 {
 		return r.call(ctx, method, args, ptr, codec)
 	}
-	return r.intercepted(ctx, method, args, ptr, func(ctx context.Context) error {
+	return r.b.intercepted(ctx, r.Interface(), method, args, ptr, func(ctx context.Context) error {
 		return r.call(ctx, method, args, ptr, codec)
 	})
 }
@@ -169,7 +169,7 @@ func (r *Remote) begin(ctx context.Context, method string, args Args, ptr any, c
 	if r.closed.Load() {
 		return nil, &CallError{Peer: r.b.peer, Method: method, Sent: NotSent, Err: ErrClosedReference}
 	}
-	return r.b.start(ctx, r, r.p.clid, method, args, ptr, codec, lend)
+	return r.b.start(ctx, callee{object: r}, method, args, ptr, codec, lend)
 }
 
 // Start is Call without waiting: Wait of the Pending does. The arguments may
@@ -179,13 +179,15 @@ func (r *Remote) Start(ctx context.Context, method string, args Args, ptr any, c
 	if len(r.b.cfg.Outbound) == 0 {
 		return r.begin(ctx, method, args, ptr, codec, false)
 	}
-	return r.startChained(ctx, method, args, ptr, codec)
+	return r.b.startChained(ctx, r.Interface(), method, args, ptr, func(ctx context.Context) (*Pending, error) {
+		return r.begin(ctx, method, args, ptr, codec, false)
+	})
 }
 
-// startChained is Start with interceptors: they run in a goroutine, and Start
-// returns when they have let the call go out, or have ended it.
-func (r *Remote) startChained(ctx context.Context, method string, args Args, ptr any, codec *banana.Codec) (*Pending, error) {
-	b := r.b
+// startChained is Start with interceptors, of a call that begin sends: they run
+// in a goroutine, and Start returns when they have let the call go out, or have
+// ended it.
+func (b *Broker) startChained(ctx context.Context, iface, method string, args Args, ptr any, begin func(context.Context) (*Pending, error)) (*Pending, error) {
 	b.mu.Lock()
 	if b.err != nil {
 		err := &deadError{b.err}
@@ -210,8 +212,8 @@ func (r *Remote) startChained(ctx context.Context, method string, args Args, ptr
 			p.chained <- err
 			once.Do(func() { close(out) })
 		}()
-		err = r.intercepted(ctx, method, args, ptr, func(ctx context.Context) error {
-			call, err := r.begin(ctx, method, args, ptr, codec, false)
+		err = b.intercepted(ctx, iface, method, args, ptr, func(ctx context.Context) error {
+			call, err := begin(ctx)
 			once.Do(func() { close(out) })
 			if err != nil {
 				return err
@@ -249,10 +251,10 @@ func (r *Remote) Send(ctx context.Context, method string, args Args) error {
 		return &CallError{Peer: r.b.peer, Method: method, Sent: NotSent, Err: ErrClosedReference}
 	}
 	if len(r.b.cfg.Outbound) == 0 {
-		return r.b.oneway(ctx, r, r.p.clid, method, args)
+		return r.b.oneway(ctx, callee{object: r}, method, args)
 	}
-	return r.intercepted(ctx, method, args, nil, func(ctx context.Context) error {
-		return r.b.oneway(ctx, r, r.p.clid, method, args)
+	return r.b.intercepted(ctx, r.Interface(), method, args, nil, func(ctx context.Context) error {
+		return r.b.oneway(ctx, callee{object: r}, method, args)
 	})
 }
 
@@ -543,7 +545,7 @@ func (b *Broker) queueDecref(p *proxy) {
 		return
 	}
 	req := b.nextRequest()
-	b.calls.waiting[req] = &Pending{b: b, method: "decref", req: req, then: func(error) { b.released(p) }}
+	b.calls.waiting[req] = &Pending{b: b, method: "decref", req: req, unread: true, then: func(error) { b.released(p) }}
 	b.queueInternal(req, "decref", func(e *banana.Encoder) {
 		e.Name("clid")
 		e.Int(p.clid)
@@ -567,16 +569,23 @@ func (b *Broker) released(p *proxy) {
 // counts like an answer: a peer that does not read loses its connection. mu is
 // held.
 func (b *Broker) queueInternal(req int64, method string, keywords func(*banana.Encoder)) {
+	b.queueOwn(func(e *banana.Encoder) {
+		e.Open("call")
+		e.Int(req)
+		e.Int(0)
+		e.Name(method)
+		e.Open("arguments")
+		e.Int(0)
+		keywords(e)
+		e.Close()
+		e.Close()
+	})
+}
+
+// queueOwn queues a message of the protocol's own. mu is held.
+func (b *Broker) queueOwn(write func(*banana.Encoder)) {
 	e := banana.NewEncoder(&b.encC, false)
-	e.Open("call")
-	e.Int(req)
-	e.Int(0)
-	e.Name(method)
-	e.Open("arguments")
-	e.Int(0)
-	keywords(e)
-	e.Close()
-	e.Close()
+	write(e)
 	m, _, _ := e.Finish()
 	it := &item{m: m, kind: answerItem, size: m.Size()}
 	if b.account.Reserve(int64(it.size)) != nil {

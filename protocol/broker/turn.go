@@ -34,7 +34,9 @@ type inbound struct {
 	method *Method
 	ptr    any
 	charge int64
-	turn   bool // it has the turn; mu is held
+	keep   bool      // its answer is kept
+	late   *lateCall // its object was not known when it was read
+	turn   bool      // it has the turn; mu is held
 }
 
 type turnKey struct{}
@@ -176,6 +178,11 @@ func (b *Broker) ran(in *inbound) bool {
 func (b *Broker) dropTurns() []*inbound {
 	t := &b.turns
 	waiting := append([]*inbound(nil), t.queue[t.head:]...)
+	for _, k := range b.kept {
+		waiting = append(waiting, k.waiting...)
+		k.waiting = nil
+	}
+	b.kept = nil
 	t.active -= len(waiting)
 	for _, in := range waiting {
 		t.charge -= in.charge
@@ -251,6 +258,9 @@ func (b *Broker) run(in *inbound) {
 	// returned, not what a later one has made of it.
 	b.answer(in.req, result, err, true)
 	b.account.Release(in.charge)
+	if in.keep {
+		b.settle(in.req, in.method.name, result, err)
+	}
 }
 
 // abandoned does what is left to be done for a call whose method has ended its
@@ -258,8 +268,7 @@ func (b *Broker) run(in *inbound) {
 func (b *Broker) abandoned(in *inbound) {
 	b.log.Error("a method has ended its goroutine", "method", in.method.name, "peer", b.peer.Short())
 	in.release()
-	b.answer(in.req, nil, errMethodEnded, false)
-	b.account.Release(in.charge)
+	b.fail(in, in.method.name, errMethodEnded)
 	b.mu.Lock()
 	b.ran(in)
 	b.signalQuiet()
@@ -272,6 +281,11 @@ func (b *Broker) invoke(in *inbound) (result any, err error) {
 			err = b.panicked("a method", in.method.name, v)
 		}
 	}()
+	if in.late != nil {
+		if err := in.arguments(); err != nil {
+			return nil, err
+		}
+	}
 	// What the protocol itself needs is nobody's to refuse, the reader must
 	// not wait for users, and the name in a look-up is a secret.
 	if len(b.cfg.Inbound) == 0 || in.obj == brokerObject {

@@ -1,0 +1,275 @@
+package broker
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+
+	"github.com/foolscap-go/foolscap/protocol/banana"
+)
+
+// What the peer has asked us to keep: docs/pipelining.md.
+
+// keptAnswers are answers of ours on which the peer makes calls, by the number
+// of its request. mu is held.
+type keptAnswers map[int64]*keptAnswer
+
+type keptAnswer struct {
+	method  string
+	settled bool
+	obj     *Object // once settled, unless
+	err     error   // there is none
+	dropped bool    // the peer makes no more calls on it
+	waiting []*inbound
+}
+
+// notRunType is the class of the error of a call that was not run because of
+// another one.
+const notRunType = "foolscap.go.NotRun"
+
+type notRunError struct {
+	method string
+	cause  error
+}
+
+func (e *notRunError) Error() string {
+	return fmt.Sprintf("not run, because %s failed: %v", e.method, e.cause)
+}
+func (e *notRunError) Unwrap() error { return e.cause }
+func (e *notRunError) RemoteType() (string, []string) {
+	return notRunType, []string{notRunType, "builtins.Exception"}
+}
+
+var (
+	errNotKept    = errors.New("the answer to that request is not kept")
+	errNoTarget   = errors.New("its answer is not an object of this side")
+	errUnkeepable = errors.New("a call without an answer has nothing to be kept")
+)
+
+// destination is what a call of the peer goes to, as it is read.
+type destination struct {
+	clid  int64
+	flags int64
+	obj   *Object
+	waits bool // for the answer to request clid
+}
+
+// readDestination reads what comes before the name of the method.
+func (b *Broker) readDestination(pipelined bool) (to destination, err error) {
+	if pipelined {
+		if to.flags, err = b.dec.Int("the flags"); err != nil {
+			return to, err
+		}
+		if to.flags&^(flagKeep|flagAnswer) != 0 {
+			return to, &banana.Violation{Reason: fmt.Sprintf("unknown flags %d", to.flags)}
+		}
+	}
+	to.clid, err = b.dec.Int("the object")
+	return to, err
+}
+
+// find finds the object of a destination, as far as it is known.
+func (b *Broker) find(req int64, to *destination) (err error) {
+	if to.flags&flagKeep != 0 {
+		if err := b.keep(req); err != nil {
+			return &banana.Violation{Err: err}
+		}
+	}
+	if to.flags&flagAnswer == 0 {
+		to.obj, err = b.target(to.clid)
+		return err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch k := b.kept[to.clid]; {
+	case k == nil || k.dropped:
+		return &banana.Violation{Err: &notRunError{fmt.Sprintf("request %d", to.clid), errNotKept}}
+	case k.err != nil:
+		return &banana.Violation{Err: &notRunError{k.method, k.err}}
+	case !k.settled:
+		to.waits = true
+	default:
+		to.obj = k.obj
+	}
+	return nil
+}
+
+// keep makes room for the answer to a request.
+func (b *Broker) keep(req int64) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	limit, max := "MaxPromises", b.cfg.Limits.MaxPromises
+	if b.stranger.Load() {
+		limit, max = "StrangerReferences", min(max, b.cfg.Limits.StrangerReferences)
+	}
+	switch {
+	case req == 0:
+		return errUnkeepable
+	case b.kept[req] != nil:
+		return fmt.Errorf("the answer to request %d is kept already", req)
+	case len(b.kept) >= max:
+		return errors.Join(ErrBusy, &banana.LimitError{Limit: limit, Max: int64(max), Asked: int64(len(b.kept) + 1)})
+	}
+	if b.kept == nil {
+		b.kept = make(keptAnswers)
+	}
+	b.kept[req] = &keptAnswer{method: fmt.Sprintf("request %d", req)}
+	b.keeping = true
+	return nil
+}
+
+// readDrop reads that the peer makes no more calls on an answer.
+func (b *Broker) readDrop() error {
+	req, err := b.dec.Int("the number of a request")
+	if err == nil {
+		err = b.dec.Close(droppedAnswer)
+	}
+	if err != nil {
+		if !isViolation(err) {
+			return err
+		}
+		return b.refuse()
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if k := b.kept[req]; k != nil {
+		k.dropped = true
+		if k.settled {
+			delete(b.kept, req)
+		}
+	}
+	return nil
+}
+
+// waitFor puts a call behind the answer that it is made on. If that has come
+// while the call was read, the call is complete, or has failed.
+func (b *Broker) waitFor(in *inbound) (waits bool, err error) {
+	if err := b.account.Reserve(in.charge); err != nil { // it will be copied
+		b.fail(in, in.late.method, err)
+		return false, err
+	}
+	in.charge *= 2
+	b.mu.Lock()
+	k := b.kept[in.late.on]
+	switch {
+	case b.err != nil || k == nil:
+		err = errNotKept
+	case k.err != nil:
+		err = &notRunError{k.method, k.err}
+	case !k.settled:
+		k.waiting = append(k.waiting, in)
+		b.turns.active++
+		b.turns.charge += in.charge
+		waits = true
+	default:
+		in.obj = k.obj
+		if in.method = k.obj.methods[in.late.method]; in.method == nil {
+			err = &noMethod{in.late.method}
+		}
+	}
+	b.mu.Unlock()
+	if err != nil {
+		b.fail(in, in.late.method, err)
+	}
+	return waits, err
+}
+
+// settle is called when a request was answered whose answer the peer has asked
+// us to keep. Calls that wait for it get their place in the queue, in
+// their order, or their error.
+func (b *Broker) settle(req int64, method string, result any, err error) {
+	b.mu.Lock()
+	k := b.kept[req]
+	b.mu.Unlock()
+	if k == nil { // the end
+		return
+	}
+	obj := (*Object)(nil)
+	if err == nil {
+		obj, err = b.objectOf(result)
+	}
+	b.mu.Lock()
+	k.settled, k.obj, k.err, k.method = true, obj, err, cmp.Or(method, k.method)
+	waiting := k.waiting
+	k.waiting = nil
+	if k.dropped {
+		delete(b.kept, req)
+	}
+	var failed []*inbound
+	for _, in := range waiting {
+		if obj != nil && b.err == nil {
+			if in.method = obj.methods[in.late.method]; in.method != nil {
+				in.obj = obj
+				b.turns.queue = append(b.turns.queue, in)
+				continue
+			}
+		}
+		b.turns.active--
+		b.turns.charge -= in.charge
+		failed = append(failed, in)
+	}
+	b.startTurn()
+	b.mu.Unlock()
+	for _, in := range failed {
+		var why error = &noMethod{in.late.method}
+		if err != nil {
+			why = &notRunError{k.method, err}
+		}
+		b.fail(in, in.late.method, why)
+	}
+}
+
+// fail answers a call that is not run.
+func (b *Broker) fail(in *inbound, method string, err error) {
+	b.answer(in.req, nil, err, false)
+	b.account.Release(in.charge)
+	if in.keep {
+		b.settle(in.req, method, nil, err)
+	}
+}
+
+// objectOf returns the object of ours that a result is.
+func (b *Broker) objectOf(result any) (*Object, error) {
+	if x, ok := result.(banana.External); ok {
+		v, err := b.cfg.Host.Unwrap(x)
+		if err != nil {
+			return nil, err
+		}
+		if o, ok := v.(*Object); ok {
+			return o, nil
+		}
+	}
+	return nil, errNoTarget
+}
+
+// lateCall are the arguments of a call whose object was not known when it was
+// read.
+type lateCall struct {
+	on     int64 // the request whose answer is called
+	method string
+	args   Args
+}
+
+// arguments makes what the method takes of arguments that were read before it
+// was known.
+func (in *inbound) arguments() error {
+	ptr, v := in.method.newArgs()
+	in.ptr = ptr
+	args := in.late.args
+	if in.method.plan.raw {
+		*ptr.(*Args) = args
+		return nil
+	}
+	d, err := banana.Recode(in.b.cfg.Limits.Limits, func(e *banana.Encoder) {
+		e.Open("call")
+		writeArguments(e, args)
+		e.Close()
+	})
+	if err != nil {
+		return err
+	}
+	if _, err := d.Begin(); err != nil {
+		return err
+	}
+	return in.method.plan.read(d, ptr, v)
+}
