@@ -257,20 +257,28 @@ func (t *Tub) Listen(a handlers.Acceptor) (*Listener, error) {
 
 // Attach lets a Listener, which may serve other Tubs too, accept connections
 // for this Tub, and advertises its hints. It fails with an error that wraps
-// net.ErrClosed if the Listener is closed.
+// net.ErrClosed if the Listener is closed; with an *[ExposureError], ErrTwoFaces
+// or ErrSharedListener if that would reveal too much.
 func (t *Tub) Attach(l *Listener) error {
 	t.mu.Lock()
 	if t.closed {
 		t.mu.Unlock()
 		return ErrTubClosed
 	}
+	if err := t.admitsListener(l); err != nil {
+		t.mu.Unlock()
+		return err
+	}
 	if !slices.Contains(t.listeners, l) {
 		t.listeners = append(t.listeners, l)
 	}
 	t.mu.Unlock()
 	l.mu.Lock()
-	gone := l.closed
-	if !gone {
+	gone, alone := l.closed, true
+	for _, other := range l.tubs {
+		alone = alone && (other == t || !other.opts.Hidden && !t.opts.Hidden)
+	}
+	if !gone && alone {
 		l.tubs[t.TubID()] = t
 	}
 	l.mu.Unlock()
@@ -281,6 +289,9 @@ func (t *Tub) Attach(l *Listener) error {
 	case closed: // perhaps after Shutdown has detached all others
 		t.Detach(l)
 		return ErrTubClosed
+	case !alone:
+		t.Detach(l)
+		return ErrSharedListener
 	case gone:
 		t.Detach(l)
 		return fmt.Errorf("foolscap: the listener cannot be attached: %w", net.ErrClosed)
@@ -332,6 +343,10 @@ func (t *Tub) hints() ([]furl.Hint, <-chan struct{}) {
 			}
 			// A FURL with what does not fit, or is no hint, nobody would take;
 			// some peers drop the connection that it comes over.
+			if err := t.admitsHint(h); err != nil {
+				t.log.Error("a location is not advertised", "error", err)
+				continue
+			}
 			if _, err := furl.ParseHint(string(h)); err != nil || len(hints) == furl.MaxHints || len(h) >= room {
 				continue
 			}

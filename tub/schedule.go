@@ -16,8 +16,10 @@ func (a *attempt) schedule(fresh []*HintStatus) {
 		Peer:      a.peer,
 		Anonymity: t.opts.Anonymity,
 		Stagger:   t.opts.Stagger,
-		Networks:  t.networks(),
 		Now:       now(),
+	}
+	if t.opts.Anonymity != AnonymityRequired {
+		request.Networks = t.networks()
 	}
 	past := t.infos.past(a.peer)
 	waiting := make(map[furl.Hint]*HintStatus)

@@ -73,6 +73,16 @@ type Options struct {
 	// chosen; default: they come after the others.
 	Anonymity Anonymity
 
+	// Hidden makes a Tub whose address nobody is to learn: it has no handler
+	// but those that it is given, and refuses every handler, listener and
+	// location that reveals the address, or looks up names, with an
+	// *[ExposureError]. Its anonymity is AnonymityRequired. Errors of the
+	// system, which may contain addresses and paths, do not travel to peers.
+	Hidden bool
+	// TwoFaces allows a Tub to have listeners that hide the address beside
+	// others that reveal it.
+	TwoFaces bool
+
 	// NoHandlers leaves out the handler for tcp hints that a Tub otherwise
 	// has from the beginning.
 	NoHandlers bool
@@ -132,6 +142,7 @@ func New(id *Identity, opts *Options) (*Tub, error) {
 		t.opts = *opts
 	}
 	o := &t.opts
+	o.hide()
 	t.log = o.Logger
 	if t.log == nil {
 		t.log = slog.New(slog.DiscardHandler)
@@ -167,6 +178,9 @@ func New(id *Identity, opts *Options) (*Tub, error) {
 		Inbound:    o.Inbound,
 		Outbound:   o.Outbound,
 	}
+	if o.Hidden {
+		t.conf.Discreet = discreet
+	}
 	t.names.init()
 	t.infos.init()
 	t.ctx, t.cancel = context.WithCancel(context.Background())
@@ -193,10 +207,15 @@ func (t *Tub) LogValue() slog.Value { return slog.StringValue(t.id.id.String()) 
 func (t *Tub) MemoryUsed() int64 { return t.conf.Account.Used() }
 
 // Handle registers the handler for hints of a type, such as "tcp". The Tub
-// closes it, and the one that it replaces, if any.
+// closes it, and the one that it replaces, if any. A hidden Tub refuses, and
+// closes, one that reveals too much, with an *[ExposureError].
 func (t *Tub) Handle(hintType string, h handlers.Handler) error {
 	if h == nil {
 		return errors.New("foolscap: there is no handler to register; RemoveHandler takes one away")
+	}
+	if err := t.admitsHandler(h); err != nil {
+		h.Close()
+		return err
 	}
 	t.mu.Lock()
 	if t.closed {
@@ -259,7 +278,7 @@ func (t *Tub) handler(h furl.Hint) (handlers.Handler, error) {
 	switch {
 	case takes == nil:
 		refused.Err = handlers.ErrNoHandler
-	case t.opts.Anonymity == AnonymityRequired && !takes.Exposure().HidesAddress:
+	case t.opts.Anonymity == AnonymityRequired && !takes.Exposure().HidesAddress, t.opts.Hidden && !takes.Exposure().Hidden():
 		refused.Handler, refused.Err = takes.Description(), handlers.ErrRefusedByPolicy
 	default:
 		return takes, nil

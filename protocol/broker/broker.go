@@ -109,6 +109,9 @@ type Config struct {
 	// Disconnect is after how much silence of the peer the connection is
 	// given up, 0 for never.
 	Disconnect time.Duration
+	// Discreet returns what the peer is told of an error; nil tells it as it
+	// is.
+	Discreet func(error) error
 	// Traces lets the Go stacks of panics travel to the peer.
 	Traces            bool
 	Logger            *slog.Logger

@@ -7,6 +7,7 @@ import (
 	"net"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -173,7 +174,7 @@ func TestManyCallsOneAfterTheOtherAndAtOnceAllGetTheirAnswers(t *testing.T) {
 			if a.N%7 == 0 {
 				// For longer than the reading may rest: another goroutine reads.
 				b := FromContext(ctx)
-				eventually(t, "the guard ends the pause", func() bool {
+				assert.Eventually(t, func() bool {
 					b.mu.Lock()
 					defer b.mu.Unlock()
 					if b.role.here == nil {
@@ -181,7 +182,7 @@ func TestManyCallsOneAfterTheOtherAndAtOnceAllGetTheirAnswers(t *testing.T) {
 					}
 					guarded.Add(1)
 					return false
-				})
+				}, patience, time.Millisecond/2, "the guard ends the pause")
 			}
 			return a.N, nil
 		}),

@@ -332,6 +332,9 @@ func (b *Broker) answer(req int64, result any, err error, written bool) {
 	e := banana.NewEncoder(&b.encC, false)
 	e.Open("error")
 	e.Int(req)
+	if b.cfg.Discreet != nil {
+		err = b.cfg.Discreet(err)
+	}
 	f := failureOf(err, b.cfg.Traces)
 	f.write(e)
 	e.Close()

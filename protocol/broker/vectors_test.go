@@ -316,7 +316,7 @@ func TestMalformedAnswersHaveTheOutcomeThatTheyHaveAtAPythonPeer(t *testing.T) {
 // TestCallsOfPythonAreAnsweredAsPythonAnswersThem plays the recorded calls of
 // one connection and compares the answers with the recorded ones.
 func TestCallsOfPythonAreAnsweredAsPythonAnswersThem(t *testing.T) {
-	answers := map[string]vector{}
+	answers, compared := map[string]vector{}, map[string]bool{}
 	for _, v := range vectors(t, "answer") {
 		answers[v.Name] = v
 	}
@@ -333,6 +333,7 @@ func TestCallsOfPythonAreAnsweredAsPythonAnswersThem(t *testing.T) {
 		if name == "getReferenceByName" {
 			want, ok = answers["answer/my-reference-first"], true
 		}
+		compared[want.Name] = ok
 		switch {
 		case name == "callRemoteOnly", name == "abort-unserializable-arg":
 			continue // no answer: what comes next is the answer to another call
@@ -366,6 +367,8 @@ func TestCallsOfPythonAreAnsweredAsPythonAnswersThem(t *testing.T) {
 			require.Equal(t, unnumbered(want.Tokens), unnumbered(got.String()), v.Name)
 		}
 	}
+	delete(compared, "") // that of calls without an answer
+	require.Len(t, compared, len(answers), "every answer has been compared")
 	require.Equal(t, 2, s.Tables().Imports, "an object with an interface, and a bound method")
 
 	// Python gives an introduction, and does so again; we acknowledge it as
