@@ -318,6 +318,7 @@ func (a *attempt) fails(s *HintStatus, err error) {
 	a.left--
 	last := a.left == 0
 	a.mu.Unlock()
+	a.t.infos.signal()
 	a.signal()
 	if last {
 		a.exhausted()
@@ -368,7 +369,7 @@ func (a *attempt) dial(s *HintStatus) (err error) {
 	t.observeNegotiation(false, a.peer, began, err)
 	if err == nil {
 		attach := func(c *connection) error { return a.attach(c, s, r) }
-		err = t.adopt(r, instant, false, attach, nil)
+		err = t.adopt(r, instant, nil, attach, nil)
 	}
 	slot.release()
 	if err != nil {
@@ -388,7 +389,7 @@ func (a *attempt) dial(s *HintStatus) (err error) {
 // is lost again in the next moment. Who learns of c in whatever way finds that
 // s has won.
 func (a *attempt) attach(c *connection, s *HintStatus, r *negotiate.Result) error {
-	established := now()
+	established := c.established
 	a.mu.Lock()
 	if err := c.attach(); err != nil {
 		a.mu.Unlock()
@@ -407,8 +408,9 @@ func (a *attempt) attach(c *connection, s *HintStatus, r *negotiate.Result) erro
 
 func (a *attempt) update(s *HintStatus, f func()) {
 	a.mu.Lock()
-	defer a.mu.Unlock()
 	f()
+	a.mu.Unlock()
+	a.t.infos.signal()
 }
 
 func (a *attempt) phase(s *HintStatus) handlers.Phase {

@@ -2,6 +2,9 @@ package tub
 
 import (
 	"container/list"
+	"context"
+	"iter"
+	"reflect"
 	"slices"
 	"sync"
 	"time"
@@ -45,8 +48,12 @@ type ConnInfo struct {
 	Master    bool
 	// Winner is the hint that the connection was made by, if we made it.
 	Winner furl.Hint
-	// Established and Lost are when the last connection that we made came
-	// and went; zero if it has not. Reason is why it went.
+	// Listener is what the connection came in by, if the peer made it: the
+	// hints that it advertises.
+	Listener []furl.Hint
+	// Established and Lost are when the connection that is there, or else the
+	// last one that we made, came and went; zero if it has not. Reason is why
+	// it went.
 	Established time.Time
 	Lost        time.Time
 	Reason      error
@@ -62,14 +69,24 @@ const maxInfos = 256
 // infoTable remembers what became of attempts. It knows only Tubs that we
 // have dialled.
 type infoTable struct {
-	mu     sync.Mutex
-	byPeer map[furl.TubID]*list.Element
-	recent *list.List // of *ConnInfo, the last used in front
+	mu      sync.Mutex
+	byPeer  map[furl.TubID]*list.Element
+	recent  *list.List    // of *ConnInfo, the last used in front
+	changed chan struct{} // closed when something has changed, of any Tub
 }
 
 func (n *infoTable) init() {
 	n.byPeer = make(map[furl.TubID]*list.Element)
 	n.recent = list.New()
+	n.changed = make(chan struct{})
+}
+
+// signal wakes those who watch.
+func (n *infoTable) signal() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	close(n.changed)
+	n.changed = make(chan struct{})
 }
 
 func (n *infoTable) change(peer furl.TubID, f func(*ConnInfo)) {
@@ -86,6 +103,8 @@ func (n *infoTable) change(peer furl.TubID, f func(*ConnInfo)) {
 	}
 	n.recent.MoveToFront(e)
 	f(e.Value.(*ConnInfo))
+	close(n.changed)
+	n.changed = make(chan struct{})
 }
 
 func (n *infoTable) attempted(peer furl.TubID, hints []HintStatus, err error) {
@@ -133,6 +152,8 @@ func (n *infoTable) lost(peer furl.TubID, established time.Time, reason error) {
 	}
 	if i := e.Value.(*ConnInfo); i.Established.Equal(established) {
 		i.Lost, i.Reason = now(), reason
+		close(n.changed)
+		n.changed = make(chan struct{})
 	}
 }
 
@@ -156,11 +177,42 @@ func (t *Tub) Info(peer furl.TubID) (info ConnInfo, ok bool) {
 	}
 	if c := t.current(peer); c != nil {
 		info.Connected, info.Inbound, info.Master, ok = true, c.b.Inbound(), c.master, true
+		info.Established, info.Lost, info.Reason = c.established, time.Time{}, nil
 		if info.Inbound {
 			info.Winner = ""
+			info.Listener = c.listener.Hints()
 		}
 	}
 	return info, ok
+}
+
+// WatchInfo yields what Info returns, at once and after every change: also the
+// progress of handlers, such as a tor that starts. Changes that follow each
+// other faster than they are taken are seen as one. It ends with ctx, or with
+// the Tub.
+func (t *Tub) WatchInfo(ctx context.Context, peer furl.TubID) iter.Seq[ConnInfo] {
+	return func(yield func(ConnInfo) bool) {
+		var last ConnInfo
+		for first := true; ; first = false {
+			t.infos.mu.Lock()
+			changed := t.infos.changed
+			t.infos.mu.Unlock()
+			info, _ := t.Info(peer)
+			if first || !reflect.DeepEqual(info, last) {
+				if !yield(info) {
+					return
+				}
+				last = info
+			}
+			select {
+			case <-changed:
+			case <-ctx.Done():
+				return
+			case <-t.ctx.Done():
+				return
+			}
+		}
+	}
 }
 
 // Peers returns the Tubs that are connected now.

@@ -198,7 +198,7 @@ func (l *Listener) serve(ctx context.Context, place *negotiate.Place, s handlers
 		}
 		return
 	}
-	if err := t.adopt(r, instant, true, (*connection).attach, l.leave); err != nil {
+	if err := t.adopt(r, instant, l, (*connection).attach, l.leave); err != nil {
 		t.log.Debug("a connection was not taken", "peer", r.Peer.Short(), "error", err)
 	}
 }

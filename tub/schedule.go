@@ -81,6 +81,7 @@ func (a *attempt) run() {
 			a.running++
 			a.t.wg.Go(func() { a.try(s) })
 			a.mu.Unlock()
+			a.t.infos.signal()
 			continue
 		}
 		a.mu.Unlock()

@@ -185,3 +185,67 @@ func TestWhatHappenedToHintsIsRemembered(t *testing.T) {
 		assert.Equal(t, "fail:a never, hang:a never, mem:x 0s", again(), "the last winner comes first")
 	})
 }
+
+func TestWhatHappensOnTheWayToATubCanBeWatched(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory()
+		server, client := newTub(t, nil), newTub(t, nil)
+		l, err := server.Listen(m.listen("mem:x"))
+		require.NoError(t, err)
+		f := register(t, server, calculator())
+		slow := func(ctx context.Context, req handlers.DialRequest) (handlers.Stream, error) {
+			for _, text := range []string{"starting", "bootstrap 45%"} {
+				req.Report(handlers.PhaseProxy, text)
+				time.Sleep(time.Second) // on the clock of the bubble
+			}
+			return m.dialer()(ctx, req)
+		}
+		handle(t, client, map[string]dial{"mem": slow})
+		var seen []string
+		ctx, cancel := context.WithCancel(t.Context())
+		watching := make(chan struct{})
+		go func() {
+			defer close(watching)
+			for info := range client.WatchInfo(ctx, server.TubID()) {
+				state := fmt.Sprint("connected ", info.Connected, ", lost ", !info.Lost.IsZero())
+				for _, h := range info.Hints {
+					state += fmt.Sprintf(", %s %s %q won %v", h.Hint, h.Phase, h.Text, h.Won)
+				}
+				if len(seen) == 0 || seen[len(seen)-1] != state {
+					seen = append(seen, state)
+				}
+			}
+		}()
+		synctest.Wait()
+		ref := connect(t, client, f)
+		synctest.Wait()
+		info, _ := client.Info(server.TubID())
+		there, ok := server.Info(client.TubID())
+		require.True(t, ok)
+		assert.True(t, there.Inbound)
+		assert.Equal(t, l.Hints(), there.Listener)
+		assert.False(t, there.Established.IsZero())
+		assert.Empty(t, info.Listener)
+		server.Broker(client.TubID()).Close(nil)
+		synctest.Wait()
+		ref.Close()
+		cancel()
+		<-watching
+		assert.Equal(t, "connected false, lost false", seen[0])
+		assert.Subset(t, seen, []string{
+			`connected false, lost false, mem:x proxy "starting" won false`,
+			`connected false, lost false, mem:x proxy "bootstrap 45%" won false`,
+		})
+		assert.Contains(t, seen[len(seen)-1], "connected false, lost true, mem:x negotiate")
+	})
+}
+
+func TestWatchingEndsWithTheTub(t *testing.T) {
+	client := newTub(t, nil)
+	n := 0
+	for range client.WatchInfo(t.Context(), newIdentity(t).TubID()) {
+		n++
+		client.Close()
+	}
+	assert.Equal(t, 1, n)
+}

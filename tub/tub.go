@@ -364,9 +364,11 @@ func (t *Tub) brokers(loop *loopback) []*broker.Broker {
 
 // A connection is a live connection and its place among the others.
 type connection struct {
-	b      *broker.Broker
-	link   *negotiate.Link
-	master bool
+	b           *broker.Broker
+	link        *negotiate.Link
+	master      bool
+	listener    *Listener // by which it came in, or nil
+	established time.Time
 }
 
 // Shutdown is called when a newer connection takes over, whose negotiation is
@@ -393,7 +395,7 @@ func instantly(conn net.Conn) (net.Conn, *broker.Stream) {
 // it to its link, before the peer's first call can ask for it. gone, unless
 // nil, runs once in any case: when the connection has ended, or could not be
 // made.
-func (t *Tub) adopt(r *negotiate.Result, stream *broker.Stream, inbound bool, attach func(*connection) error, gone func()) error {
+func (t *Tub) adopt(r *negotiate.Result, stream *broker.Stream, by *Listener, attach func(*connection) error, gone func()) error {
 	t.mu.Lock()
 	if t.closed {
 		t.mu.Unlock()
@@ -411,12 +413,12 @@ func (t *Tub) adopt(r *negotiate.Result, stream *broker.Stream, inbound bool, at
 		Buffered:    r.Buffered,
 		Stream:      stream,
 		Peer:        r.Peer,
-		Inbound:     inbound,
+		Inbound:     by != nil,
 		Vocab:       r.VocabIndex,
 		Pipelines:   slices.Contains(r.Extensions, broker.Pipelining),
 		LateRefusal: negotiate.ParseLateRefusal,
 	})
-	c := &connection{b: b, link: r.Link, master: r.Master}
+	c := &connection{b: b, link: r.Link, master: r.Master, listener: by, established: now()}
 	t.mu.Lock()
 	t.conns[c] = struct{}{}
 	closed := t.closed
@@ -427,6 +429,7 @@ func (t *Tub) adopt(r *negotiate.Result, stream *broker.Stream, inbound bool, at
 		t.mu.Lock()
 		delete(t.conns, c)
 		t.mu.Unlock()
+		t.infos.signal()
 		if gone != nil {
 			gone()
 		}
@@ -440,6 +443,7 @@ func (t *Tub) adopt(r *negotiate.Result, stream *broker.Stream, inbound bool, at
 		b.Close(ErrReplaced)
 		err = b.Err()
 	}
+	t.infos.signal()
 	b.Start() // not before Shutdown, and whoever looks for the peer, can find it
 	return err
 }
