@@ -63,7 +63,7 @@ var rooms = map[string]room{
 	"handlers/tcp":         {own: []string{"handlers", "protocol/furl"}},
 	"handlers/*":           {own: []string{"handlers", "protocol/furl"}, outside: []string{xnet, bine, quicGo}},
 	"handlers/tor":         {own: []string{"handlers", "handlers/socks", "protocol/furl"}, outside: []string{bine}}, // tor speaks SOCKS
-	"handlers/handlertest": {own: []string{"handlers", "protocol/furl", "tub"}, outside: []string{testify}},
+	"handlers/handlertest": {own: []string{"handlers", "protocol/furl", "tub"}, outside: []string{testify, xnet}},
 
 	"tub":                  {own: append([]string{"tub/internal/keyfile"}, tubImports...)},
 	"tub/internal/keyfile": {},

@@ -1,7 +1,6 @@
 package tub
 
 import (
-	"crypto/tls"
 	"crypto/x509"
 	"time"
 
@@ -16,9 +15,6 @@ const (
 	SlotTime      = slotTime
 	MaxInfos      = maxInfos
 )
-
-// Certificate returns the key and certificate of an identity.
-func (i *Identity) Certificate() *tls.Certificate { return i.cert() }
 
 // Leaf returns the certificate of a Tub.
 func (t *Tub) Leaf() *x509.Certificate { return t.id.cert().Leaf }

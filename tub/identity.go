@@ -119,6 +119,10 @@ func ParseIdentity(text []byte) (*Identity, error) {
 	return identityOf(cert), nil
 }
 
+// Certificate returns the certificate with its key, for transports that
+// authenticate themselves, such as QUIC. It is a secret, and not to be changed.
+func (i *Identity) Certificate() *tls.Certificate { return i.cert() }
+
 // PEM returns the identity as Foolscap writes it: the certificate, then the
 // key in PKCS #8. It is a secret.
 func (i *Identity) PEM() ([]byte, error) {
