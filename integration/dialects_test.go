@@ -1,9 +1,15 @@
 package integration
 
 import (
+	"cmp"
 	"crypto/tls"
-	"errors"
+	"crypto/x509"
+	"encoding/pem"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -75,10 +81,8 @@ func TestFoolscapsOwnCertificatesAreTaken(t *testing.T) {
 	t.Parallel()
 	peer := pypeer.Start(t, pypeer.Options{}) // RSA, X.509 version 1
 	for _, r := range roles {
-		if r.master != (peer.TubID < "m") {
-			continue // there may be few TubIDs on the other side of that one
-		}
 		t.Run(r.String(), func(t *testing.T) {
+			// There may be few TubIDs on one side of that one, but of a Go Tub we can make any number.
 			m := meet(t, peer, r, tub.Options{})
 			assertOneConnection(t, m.tub, m.root, peer, m.ref)
 			assert.Equal(t, "TLSv1.3", peer.Connections()[0].TLS)
@@ -116,24 +120,109 @@ func TestFoolscapsOwnCertificatesAreTaken(t *testing.T) {
 	})
 }
 
+// expiredCert writes an identity in the form that Foolscap gives its own, X.509 version 1 with an RSA key, whose
+// certificate has expired.
+func expiredCert(t *testing.T) (file string) {
+	t.Helper()
+	const program = `
+import sys
+from OpenSSL import crypto
+key = crypto.PKey()
+key.generate_key(crypto.TYPE_RSA, 2048)
+certificate = crypto.X509()
+certificate.get_subject().CN = "newpb_thingy"
+certificate.set_issuer(certificate.get_subject())
+certificate.set_serial_number(1)
+certificate.set_notBefore(b"20010101000000Z")
+certificate.set_notAfter(b"20020101000000Z")
+certificate.set_pubkey(key)
+certificate.sign(key, "sha256")
+sys.stdout.buffer.write(crypto.dump_certificate(crypto.FILETYPE_PEM, certificate))
+sys.stdout.buffer.write(crypto.dump_privatekey(crypto.FILETYPE_PEM, key))
+`
+	text, err := exec.Command(pypeer.Require(t), "-W", "ignore", "-c", program).Output()
+	require.NoError(t, err)
+	block, _ := pem.Decode(text)
+	require.NotNil(t, block)
+	certificate, err := x509.ParseCertificate(block.Bytes)
+	require.NoError(t, err)
+	require.Equal(t, 1, certificate.Version)
+	require.True(t, certificate.NotAfter.Before(time.Now()))
+	file = filepath.Join(t.TempDir(), "tub.pem")
+	require.NoError(t, os.WriteFile(file, text, 0o600))
+	return file
+}
+
+func TestCertificatesThatHaveExpiredAreTaken(t *testing.T) {
+	t.Parallel()
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		name := tls.VersionName(version)
+		python := pypeer.Options{TLS12: version == tls.VersionTLS12}
+		t.Run("of Python over "+name, func(t *testing.T) {
+			t.Parallel()
+			python := python
+			python.CertFile = expiredCert(t)
+			peer := pypeer.Start(t, python)
+			for _, r := range roles {
+				t.Run(r.String(), func(t *testing.T) {
+					m := meet(t, peer, r, tub.Options{})
+					assertOneConnection(t, m.tub, m.root, peer, m.ref)
+				})
+			}
+		})
+		t.Run("of Go over "+name, func(t *testing.T) {
+			t.Parallel()
+			id, err := tub.LoadIdentity(expiredCert(t), nil)
+			require.NoError(t, err)
+			for _, r := range roles {
+				t.Run(r.String(), func(t *testing.T) {
+					python := python
+					pythonIDs := pypeer.Less(id.TubID().String())
+					if !r.master {
+						pythonIDs = pypeer.Greater(id.TubID().String())
+					}
+					python.CertFile, _ = pypeer.WriteCert(t, pythonIDs)
+					peer := pypeer.Start(t, python)
+					m := meetAs(t, peer, r, id, tub.Options{}, func(tb *tub.Tub) { listen(t, tb) })
+					assertOneConnection(t, m.tub, m.root, peer, m.ref)
+				})
+			}
+		})
+	}
+}
+
 func TestPeersThatCannotBeAgreedWith(t *testing.T) {
 	t.Parallel()
+	const unsaid = "internal server error, see logs"
+	with := func(key, value string) pypeer.Options {
+		return pypeer.Options{HelloWith: map[string]string{key: value}}
+	}
+	without := func(key string) pypeer.Options { return pypeer.Options{HelloWithout: []string{key}} }
 	for name, test := range map[string]struct {
 		python pypeer.Options
 		tub    tub.Options
-		want   error
-		told   bool // Python finds fault only with what it is told, not with what it tells
+		want   error           // of Go, in every role
+		phase  negotiate.Phase // in which it is
+		says   string          // the text in it
+		told   string          // what Python hears of it, if anything
+		master bool            // only the master finds fault
 	}{
-		"of a later version":                    {python: pypeer.Options{HelloWith: map[string]string{"banana-negotiation-range": "4 9"}}, want: negotiate.ErrVersion},
-		"of an earlier version":                 {python: pypeer.Options{HelloWith: map[string]string{"banana-negotiation-range": "1 2"}}, want: negotiate.ErrVersion},
-		"that do not say their version":         {python: pypeer.Options{HelloWithout: []string{"banana-negotiation-range"}}, want: negotiate.ErrVersion},
-		"with a vocabulary to come":             {python: pypeer.Options{HelloWith: map[string]string{"initial-vocab-table-range": "2 3"}}, want: negotiate.ErrVocab, told: true},
-		"that do not say who they are":          {python: pypeer.Options{HelloWithout: []string{"my-tub-id"}}, want: negotiate.ErrWrongTub},
-		"that say they are somebody else":       {python: pypeer.Options{HelloWith: map[string]string{"my-tub-id": "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"}}, want: negotiate.ErrWrongTub},
-		"whose hello is too long":               {python: pypeer.Options{HelloWith: map[string]string{"x": longText(5000)}}, want: negotiate.ErrMalformed},
-		"who fail with a text of their own":     {python: pypeer.Options{HelloWith: map[string]string{"error": "I do not like you"}}, want: negotiate.ErrRemote},
-		"with TLS 1.2 where 1.3 is the lowest":  {python: pypeer.Options{TLS12: true}, tub: tub.Options{MinTLS: tls.VersionTLS13}},
-		"with extensions that are no extension": {python: pypeer.Options{HelloWith: map[string]string{"foolscap-go-extensions": "ä"}}, want: negotiate.ErrMalformed},
+		"of a later version":            {python: with("banana-negotiation-range", "4 9"), want: negotiate.ErrVersion, told: "You can't handle banana version 3"},
+		"of an earlier version":         {python: with("banana-negotiation-range", "1 2"), want: negotiate.ErrVersion, told: "I can't handle banana version 2"},
+		"that do not say their version": {python: without("banana-negotiation-range"), want: negotiate.ErrVersion, told: "No valid banana-negotiation sequence seen"},
+		"with a vocabulary to come": {
+			python: with("initial-vocab-table-range", "2 3"), want: negotiate.ErrVocab, phase: negotiate.PhaseDecision,
+			told: "You can't handle initial vocab set 1", master: true,
+		},
+		"that do not say who they are":      {python: without("my-tub-id"), want: negotiate.ErrWrongTub, told: unsaid},
+		"that say they are somebody else":   {python: with("my-tub-id", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"), want: negotiate.ErrWrongTub, told: unsaid},
+		"whose hello is too long":           {python: with("x", longText(5000)), want: negotiate.ErrMalformed, told: unsaid},
+		"who fail with a text of their own": {python: with("error", "I do not like you"), want: negotiate.ErrRemote, says: `"I do not like you"`},
+		"with TLS 1.2 where 1.3 is the lowest": {
+			python: pypeer.Options{TLS12: true}, tub: tub.Options{MinTLS: tls.VersionTLS13},
+			want: negotiate.ErrVersion, phase: negotiate.PhaseTLS,
+		},
+		"with extensions that are no extension": {python: with("foolscap-go-extensions", "ä"), want: negotiate.ErrMalformed, told: unsaid},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -141,26 +230,40 @@ func TestPeersThatCannotBeAgreedWith(t *testing.T) {
 			peer := pypeer.Start(t, test.python)
 			root := publish(t, peer, "root", pypeer.KindRoot)
 			for _, r := range roles {
-				if test.told && !r.master {
-					continue // it is the master who finds fault
+				if test.master && !r.master {
+					continue
 				}
 				t.Run(r.String(), func(t *testing.T) {
-					tb := startTub(t, identity(t, r.accept(peer.TubID)), test.tub)
+					ended := make(negotiations, 1)
+					o := test.tub
+					o.Observer = ended.observe
+					tb := startTub(t, identity(t, r.accept(peer.TubID)), o)
+					var there *pypeer.Error
 					if r.dials {
 						_, err := tb.Connect(within(t), root)
 						var dial *tub.DialError
 						require.ErrorAs(t, err, &dial)
-						if test.want != nil && !errors.Is(err, test.want) {
-							// The other side may have been first to see it, and have told us in its words.
-							var remote *negotiate.RemoteError
-							if assert.ErrorAs(t, err, &remote, "want %v", test.want) {
-								t.Logf("told by Python: %v", err)
-							}
-						}
+						require.Len(t, dial.Hints, 1)
+						assert.ErrorIs(t, dial.Hints[0].Err, <-ended)
+						assertFailed(t, err, test.want, cmp.Or(test.phase, negotiate.PhaseHello))
+						assert.ErrorContains(t, err, test.says)
+						there = failureThere(t, peer)
 					} else {
 						listen(t, tb)
 						_, err := peer.GetReference(register(t, tb, newDesk().object).Reveal())
-						assert.Error(t, err)
+						failed := <-ended
+						assertFailed(t, failed, test.want, cmp.Or(test.phase, negotiate.PhaseHello))
+						assert.ErrorContains(t, failed, test.says)
+						require.ErrorAs(t, err, &there)
+					}
+					switch {
+					case test.phase == negotiate.PhaseTLS:
+						assert.Equal(t, "OpenSSL.SSL.Error", there.Type, "%v", there)
+					case test.told != "" && r.master:
+						assert.Equal(t, "foolscap.tokens.RemoteNegotiationError", there.Type)
+						assert.Equal(t, "Banana negotiation failed: "+test.told, there.Text)
+					default: // as the master, Python has decided before it is told anything
+						assert.Contains(t, connectionEnded, there.Type, "%v", there)
 					}
 					settled(t, tb)
 					peer.WaitConnections(0)
@@ -168,6 +271,37 @@ func TestPeersThatCannotBeAgreedWith(t *testing.T) {
 			}
 		})
 	}
+}
+
+// connectionEnded are Python's exceptions of whoever has lost his connection.
+var connectionEnded = []string{
+	"twisted.internet.error.ConnectionLost", "twisted.internet.error.ConnectionDone", "foolscap.ipb.DeadReferenceError",
+}
+
+// failureThere waits until Python knows that a negotiation has failed, or that a connection has ended, and returns the
+// exception.
+func failureThere(t *testing.T, peer *pypeer.Peer) (failure *pypeer.Error) {
+	t.Helper()
+	name := ""
+	require.Eventually(t, func() bool {
+		for _, name = range []string{"negotiation_failed", "detached"} {
+			if len(peer.Events(name)) > 0 {
+				return true
+			}
+		}
+		return false
+	}, patience, time.Millisecond)
+	require.NoError(t, peer.WaitEvent(name, nil).Get("error", &failure))
+	return failure
+}
+
+// assertFailed makes sure that a negotiation has failed of something, in some phase.
+func assertFailed(t *testing.T, err, want error, phase negotiate.Phase) {
+	t.Helper()
+	assert.ErrorIs(t, err, want)
+	var failed *negotiate.Error
+	require.ErrorAs(t, err, &failed)
+	assert.Equal(t, phase.String(), failed.Phase.String(), "%v", err)
 }
 
 func TestAHelloOfOursHasNothingInItThatNeedNotBe(t *testing.T) {

@@ -19,7 +19,7 @@ import (
 
 const (
 	large = 8 << 20
-	// aLittle is how long something is given that cannot come to its end: long enough to have begun.
+	// aLittle is how long something is given that cannot come to its end; on a busy machine it may not even begin.
 	aLittle = 200 * time.Millisecond
 )
 
@@ -171,14 +171,96 @@ func TestAPingIsAnsweredInTheMiddleOfAMessage(t *testing.T) {
 	})
 }
 
+func TestAPingIsAnsweredWhileALongStringIsHalfReceived(t *testing.T) {
+	t.Parallel()
+	eachRole(t, options{}, func(t *testing.T, m *meeting) {
+		const length = 1 << 20
+		m.peer.Do("capture", nil, nil)
+		number := []byte{1, 2, 3, 4, 5}
+		pong := hex.EncodeToString(banana.AppendPong(nil, number))
+		answer := hex.EncodeToString(banana.AppendInt(banana.AppendWord(nil, 1, "answer"), forged))
+
+		// A PING right before a string, which is the last place for one, and the first half of the string.
+		f, call, arguments := m.forge(int64(m.ref.Describe().CLID), "sink")
+		f.tokens = banana.AppendPing(f.tokens, number)
+		f.header(length)
+		f.tokens = append(f.tokens, make([]byte, length/2)...)
+		m.send(f)
+		var captured string
+		m.peer.Do("wait_captured", pypeer.Params{"bytes": pong}, &captured)
+		assert.NotContains(t, captured, answer)
+		// Nor is anything else held up that does not come over this connection.
+		require.NoError(t, tub.Send(within(t), m.root, "log", "meanwhile"))
+		m.peer.WaitState(m.name, pypeer.State{Logged: 1})
+
+		rest := &forger{tokens: make([]byte, length/2)}
+		rest.close(arguments)
+		rest.close(call)
+		m.send(rest)
+		m.peer.Do("wait_captured", pypeer.Params{"bytes": answer + hex.EncodeToString(banana.AppendInt(nil, length))}, nil)
+		assert.Equal(t, pypeer.Int(3), m.ref.MustCall("add", pypeer.Int(1), pypeer.Int(2)))
+		m.peer.TakeLogged(m.name)
+		m.assertNothingIsLeft(t)
+	})
+}
+
+func TestAPingIsAnsweredBehindTheLongStringThatIsBeingSent(t *testing.T) {
+	t.Parallel()
+	cert, _ := pypeer.WriteCert(t, pypeer.Middling)
+	for _, r := range roles {
+		t.Run(r.String(), func(t *testing.T) {
+			t.Parallel()
+			way := startTap(t)
+			peer := pypeer.Start(t, pypeer.Options{CertFile: cert, Location: way.hint()})
+			m := meetThrough(t, way, peer, r, tub.Options{})
+			m.peer.Do("capture", nil, nil)
+
+			// Python gets a part of a string, the kernel no more than about another half, and a second string is to follow.
+			way.stopAfter(large / 8)
+			first, second := bytes.Repeat([]byte("1"), large), bytes.Repeat([]byte("2"), large/16)
+			lengths := make(chan int, 2)
+			for i, text := range [][]byte{first, second} {
+				go func() {
+					length, err := tub.Call[int](within(t), m.root, "sink", text)
+					assert.NoError(t, err)
+					lengths <- length
+				}()
+				require.Eventually(t, func() bool { return m.desk.connection().Tables().Outbound == i+1 }, patience, time.Millisecond)
+			}
+			way.awaitStop(t)
+			ping := m.peer.Begin("ping", pypeer.Params{"number": 1 << 40})
+			m.ref.CallOnly("log", pypeer.Text("behind the ping"))
+			m.desk.awaitLogged(t, 1) // so it has been read
+			select {
+			case <-ping.Done():
+				assert.Fail(t, "nothing gets through")
+			default:
+			}
+			way.goOn()
+
+			require.NoError(t, ping.Result(nil))
+			assert.ElementsMatch(t, []int{large, large / 16}, []int{<-lengths, <-lengths})
+			var captured string
+			m.peer.Do("captured", nil, &captured)
+			received, err := hex.DecodeString(captured)
+			require.NoError(t, err)
+			pong := bytes.Index(received, banana.AppendPong(nil, []byte{0, 0, 0, 0, 0, 32}))
+			require.Positive(t, pong)
+			assert.True(t, bytes.Contains(received[:pong], first), "not within a string")
+			assert.True(t, bytes.Contains(received[pong:], second), "it overtakes what is only queued")
+		})
+	}
+}
+
 func TestAPeerThatStopsReadingHoldsUpNobodyWhoHasADeadline(t *testing.T) {
 	t.Parallel()
 	eachRole(t, options{}, func(t *testing.T, m *meeting) {
-		briefly := func() context.Context {
-			ctx, cancel := context.WithTimeout(t.Context(), aLittle)
+		forTime := func(d time.Duration) context.Context {
+			ctx, cancel := context.WithTimeout(t.Context(), d)
 			t.Cleanup(cancel)
 			return ctx
 		}
+		briefly := func() context.Context { return forTime(aLittle) }
 		sent := func(err error) tub.Sent {
 			var failed *tub.CallError
 			require.ErrorAs(t, err, &failed)
@@ -190,6 +272,10 @@ func TestAPeerThatStopsReadingHoldsUpNobodyWhoHasADeadline(t *testing.T) {
 		// More than the network takes: a part of it has gone, and the rest must follow.
 		pattern := pypeer.PatternBytes(2*large - 1)
 		_, err := tub.Call[int](briefly(), m.root, "log", pattern)
+		for d := 2 * aLittle; sent(err) == tub.NotSent; d *= 2 {
+			require.Less(t, d, patience, "it has not even begun")
+			_, err = tub.Call[int](forTime(d), m.root, "log", pattern)
+		}
 		assert.Equal(t, tub.MayHaveRun, sent(err))
 		clear(pattern) // it is the caller's again
 		// What is behind it has not gone, and never will.

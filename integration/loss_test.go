@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -13,6 +14,8 @@ import (
 	"github.com/foolscap-go/foolscap/handlers"
 	"github.com/foolscap-go/foolscap/integration/internal/pypeer"
 	"github.com/foolscap-go/foolscap/integration/internal/relay"
+	"github.com/foolscap-go/foolscap/protocol/banana"
+	"github.com/foolscap-go/foolscap/protocol/broker"
 	"github.com/foolscap-go/foolscap/protocol/furl"
 	"github.com/foolscap-go/foolscap/protocol/negotiate"
 	"github.com/foolscap-go/foolscap/tub"
@@ -105,6 +108,8 @@ type fromPython struct {
 	name string // of Python's object
 }
 
+var errNotConnected = errors.New("there is no connection yet")
+
 func (c *fromPython) talk(ctx context.Context) error {
 	wait := func(pending *pypeer.Pending) (pypeer.Value, error) {
 		select {
@@ -116,7 +121,7 @@ func (c *fromPython) talk(ctx context.Context) error {
 	}
 	got, err := wait(c.peer.Begin("get_reference", pypeer.Params{"furl": c.furl.Reveal()}))
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: %w", errNotConnected, err)
 	}
 	ref := c.peer.Ref(got.Handle())
 	object := pypeer.Object(c.name)
@@ -185,7 +190,8 @@ func TestAConversationThatIsCutAnywhereEnds(t *testing.T) {
 			}
 			peer := pypeer.Start(t, python)
 			d := newDesk()
-			tb := startTub(t, identity(t, r.accept(pythonID)), tub.Options{Inbound: []tub.Interceptor{d.attend}})
+			var seen ends
+			tb := startTub(t, identity(t, r.accept(pythonID)), tub.Options{Inbound: []tub.Interceptor{d.attend}, Observer: seen.observe})
 			root := publish(t, peer, "root", pypeer.KindRoot)
 			var c conversation
 			if r.dials {
@@ -220,28 +226,86 @@ func TestAConversationThatIsCutAnywhereEnds(t *testing.T) {
 						way.SetCutAfter(0, n)
 					}
 					took, err := talk()
-					if err == nil {
-						// What is said varies by a few bytes.
-						failed["not at all"]++
-						way.Cut()
-					} else if r.dials {
+					require.Error(t, err, what)
+					if r.dials {
 						failed[assertLost(t, err, what)]++
+					} else {
+						failed[assertLostThere(t, err, what)]++
 					}
 					assert.Less(t, took, soon, what)
 					c.settle(t)
 				}
 			}
-			if r.dials {
-				assert.Positive(t, failed["negotiate"])
-				assert.Positive(t, failed["call"])
+			assert.Positive(t, failed["negotiate"])
+			assert.Positive(t, failed["call"])
+			if !r.dials {
+				seen.assertLost(t)
 			}
-			assert.Less(t, failed["not at all"], 5)
 
 			way.SetCutAfter(0, 0)
 			_, err = talk()
 			assert.NoError(t, err, "what was lost does not stand in the way")
 		})
 	}
+}
+
+// ends are how the negotiations and connections of a Tub have ended, as its Observer.
+type ends struct {
+	mu  sync.Mutex
+	all []tub.Event
+}
+
+func (e *ends) observe(event tub.Event) {
+	if event.Kind == tub.EventNegotiate || event.Kind == tub.EventDisconnect {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.all = append(e.all, event)
+	}
+}
+
+// assertLost makes sure that some negotiations have failed and some connections were lost, and that no other errors came
+// of it.
+func (e *ends) assertLost(t *testing.T) {
+	t.Helper()
+	count := func(kind broker.Kind, failed bool) (n int) {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		for _, event := range e.all {
+			if event.Kind == kind && (event.Err != nil) == failed {
+				n++
+			}
+		}
+		return n
+	}
+	require.Eventually(t, func() bool { return count(tub.EventNegotiate, false) == count(tub.EventDisconnect, true) }, soon, time.Millisecond)
+	assert.Positive(t, count(tub.EventNegotiate, true))
+	assert.Positive(t, count(tub.EventDisconnect, true))
+	assert.Zero(t, count(tub.EventDisconnect, false))
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, event := range e.all {
+		var failed *negotiate.Error
+		switch {
+		case event.Kind == tub.EventDisconnect:
+			assert.ErrorIs(t, event.Err, tub.ErrLost)
+		case event.Err != nil:
+			assert.ErrorAs(t, event.Err, &failed)
+		}
+	}
+}
+
+// assertLostThere makes sure that an error of Python is about the connection, and returns of what stage it is: negotiate
+// or call.
+func assertLostThere(t *testing.T, err error, what string) string {
+	t.Helper()
+	var there *pypeer.Error
+	require.ErrorAs(t, err, &there, what)
+	assert.Contains(t, connectionEnded, there.Type, "%s: %v", what, err)
+	if errors.Is(err, errNotConnected) {
+		return "negotiate"
+	}
+	assert.Equal(t, "foolscap.ipb.DeadReferenceError", there.Type, "%s: %v", what, err)
+	return "call"
 }
 
 // assertLost makes sure that an error says of what stage it is, and returns that: dial, negotiate or call.
@@ -267,20 +331,26 @@ func assertLost(t *testing.T, err error, what string) string {
 	return "call"
 }
 
+func isProtocolError(err error) bool {
+	var protocol *banana.ProtocolError
+	return errors.As(err, &protocol) && !errors.Is(err, tub.ErrLost)
+}
+
 func TestBothSidesLearnOfTheEndOfAConnection(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		end    func(t *testing.T, m *meeting)
-		reason error
-		dies   bool // the peer
+		reason error // or is, for one that has no name
+		dies   bool  // the peer
+		is     func(reason error) bool
 	}{
-		"Python disconnects": {func(t *testing.T, m *meeting) { m.peer.Do("disconnect", nil, nil) }, tub.ErrLost, false},
-		"Python resets":      {func(t *testing.T, m *meeting) { m.peer.Do("abort", nil, nil) }, tub.ErrLost, false},
-		"Python is killed":   {func(t *testing.T, m *meeting) { m.peer.Kill() }, tub.ErrLost, true},
-		"Python exits":       {func(t *testing.T, m *meeting) { m.peer.Exit(0) }, tub.ErrLost, true},
-		"Python stops":       {func(t *testing.T, m *meeting) { m.peer.Do("stop", nil, nil) }, tub.ErrLost, true},
-		"Python is at fault": {func(t *testing.T, m *meeting) { m.peer.Do("raw", pypeer.Params{"bytes": "80"}, nil) }, nil, false},
-		"Go closes":          {func(t *testing.T, m *meeting) { require.NoError(t, m.tub.Close()) }, tub.ErrClosed, false},
+		"Python disconnects": {func(t *testing.T, m *meeting) { m.peer.Do("disconnect", nil, nil) }, tub.ErrLost, false, nil},
+		"Python resets":      {func(t *testing.T, m *meeting) { m.peer.Do("abort", nil, nil) }, tub.ErrLost, false, nil},
+		"Python is killed":   {func(t *testing.T, m *meeting) { m.peer.Kill() }, tub.ErrLost, true, nil},
+		"Python exits":       {func(t *testing.T, m *meeting) { m.peer.Exit(0) }, tub.ErrLost, true, nil},
+		"Python stops":       {func(t *testing.T, m *meeting) { m.peer.Do("stop", nil, nil) }, tub.ErrLost, true, nil},
+		"Python is at fault": {func(t *testing.T, m *meeting) { m.peer.Do("raw", pypeer.Params{"bytes": "80"}, nil) }, nil, false, isProtocolError},
+		"Go closes":          {func(t *testing.T, m *meeting) { require.NoError(t, m.tub.Close()) }, tub.ErrClosed, false, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -289,10 +359,7 @@ func TestBothSidesLearnOfTheEndOfAConnection(t *testing.T) {
 			if !test.dies {
 				peer = pypeer.Start(t, pypeer.Options{CertFile: cert})
 			}
-			for i, r := range roles {
-				if test.dies && i%3 == 1 {
-					continue // each start of a peer takes its time
-				}
+			for _, r := range roles {
 				t.Run(r.String(), func(t *testing.T) {
 					peer := peer
 					if test.dies {
@@ -315,7 +382,9 @@ func TestBothSidesLearnOfTheEndOfAConnection(t *testing.T) {
 					test.end(t, m)
 
 					reason := <-here
-					if test.reason != nil {
+					if test.is != nil {
+						assert.True(t, test.is(reason), "%v", reason)
+					} else {
 						assert.ErrorIs(t, reason, test.reason)
 					}
 					_, err = ours.Wait(within(t))

@@ -12,6 +12,9 @@ import (
 
 // TestMain makes sure that the Tubs of all tests, which are closed by then, have left no goroutine behind.
 func TestMain(m *testing.M) {
+	if os.Getenv(childVariable) != "" {
+		os.Exit(runChild())
+	}
 	code := m.Run()
 	if left := leftGoroutines(5 * time.Second); code == 0 && len(left) > 0 {
 		fmt.Fprintf(os.Stderr, "%d goroutines are left when all Tubs are closed:\n\n%s\n", len(left), strings.Join(left, "\n\n"))

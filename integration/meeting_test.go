@@ -95,6 +95,16 @@ func startTub(t testing.TB, id *tub.Identity, options tub.Options) *tub.Tub {
 	return tb
 }
 
+// negotiations are the errors, or nil, with which those of a Tub have ended. There has to be room for them.
+type negotiations chan error
+
+// observe is an Observer.
+func (n negotiations) observe(e tub.Event) {
+	if e.Kind == tub.EventNegotiate {
+		n <- e.Err
+	}
+}
+
 // listen lets a Tub accept connections on a port of its own, and returns its address. FURLs contain the location, or
 // that address if none is given.
 func listen(t testing.TB, tb *tub.Tub, location ...furl.Hint) (addr string) {
@@ -207,9 +217,15 @@ func eachRole(t *testing.T, o options, test func(t *testing.T, m *meeting)) {
 // meet connects a new Go Tub with a Python peer.
 func meet(t *testing.T, peer *pypeer.Peer, r role, o tub.Options) *meeting {
 	t.Helper()
+	return meetAs(t, peer, r, identity(t, r.accept(peer.TubID)), o, func(tb *tub.Tub) { listen(t, tb) })
+}
+
+// meetAs is meet with an identity that is right for the role, and a way to listen.
+func meetAs(t *testing.T, peer *pypeer.Peer, r role, id *tub.Identity, o tub.Options, listen func(*tub.Tub)) *meeting {
+	t.Helper()
 	m := &meeting{role: r, peer: peer, desk: newDesk()}
 	o.Inbound = append(o.Inbound, m.desk.attend)
-	m.tub = startTub(t, identity(t, r.accept(peer.TubID)), o)
+	m.tub = startTub(t, id, o)
 	m.name = "root of " + string(m.tub.TubID())
 	root := publish(t, peer, m.name, pypeer.KindRoot)
 	var err error
@@ -218,7 +234,7 @@ func meet(t *testing.T, peer *pypeer.Peer, r role, o tub.Options) *meeting {
 		m.ref, err = peer.GetReference(register(t, m.tub, m.desk.object).Reveal())
 		require.NoError(t, err)
 	} else {
-		listen(t, m.tub)
+		listen(m.tub)
 		m.ref, err = peer.GetReference(register(t, m.tub, m.desk.object).Reveal())
 		require.NoError(t, err)
 		m.root = connect(t, m.tub, root.WithHints())
@@ -228,6 +244,7 @@ func meet(t *testing.T, peer *pypeer.Peer, r role, o tub.Options) *meeting {
 	require.True(t, ok)
 	require.True(t, info.Connected)
 	require.Equal(t, !r.dials, info.Inbound)
+	require.Equal(t, r.master, info.Master)
 	for _, c := range peer.Connections() {
 		if c.TubID == string(m.tub.TubID()) {
 			m.number = c.Connection

@@ -75,7 +75,7 @@ func stair(height int) *tub.Object {
 }
 
 func TestAChainOfCallsTakesOneRoundTrip(t *testing.T) {
-	const oneWay, steps = 50 * time.Millisecond, 50
+	const oneWay, steps = 250 * time.Millisecond, 50
 	way := relay.Start(t, "")
 	server, client := startTub(t, identity(t, pypeer.Middling), tub.Options{}), startTub(t, identity(t, pypeer.Middling), tub.Options{})
 	way.SetTarget(listen(t, server, furl.Hint(way.Hint())))

@@ -689,12 +689,13 @@ func TestNoErrorOfALookUpShowsTheName(t *testing.T) {
 		payload func(req int64) seq
 		text    string // what is left
 	}{
-		"the text":            {name, func(req int64) seq { return failure(req, "T", "not "+name+" here", "", "P") }, "not … here"},
-		"the type":            {name, func(req int64) seq { return failure(req, "KeyError: "+name, "x", "", "P") }, "KeyError: …"},
-		"the parents":         {name, func(req int64) seq { return failure(req, "T", "x", "", "Unknown_"+name) }, "T: x"},
-		"a part":              {name, func(req int64) seq { return failure(req, "T", "begins with "+name[:12], "", "P") }, "T: …"},
-		"in another notation": {odd, func(req int64) seq { return failure(req, "T", "not 'na\\'me \\\\ with", "", "P") }, "…: …"},
-		"a class":             {name, func(req int64) seq { return answerSeq(req, seq{"dict", "k", seq{"copyable", name}}) }, "neither a reference nor an error"},
+		"the text":                     {name, func(req int64) seq { return failure(req, "T", "not "+name+" here", "", "P") }, "not … here"},
+		"the type":                     {name, func(req int64) seq { return failure(req, "KeyError: "+name, "x", "", "P") }, "KeyError: …"},
+		"the parents":                  {name, func(req int64) seq { return failure(req, "T", "x", "", "Unknown_"+name) }, "T: x"},
+		"a part":                       {name, func(req int64) seq { return failure(req, "T", "begins with "+name[:12], "", "P") }, "T: …"},
+		"in another notation":          {odd, func(req int64) seq { return failure(req, "T", "not 'na\\'me \\\\ with", "", "P") }, "T: …"},
+		"the type in another notation": {odd, func(req int64) seq { return failure(req, "KeyError: 'na\\'me'", "x", "", "P") }, "…: x"},
+		"a class":                      {name, func(req int64) seq { return answerSeq(req, seq{"dict", "k", seq{"copyable", name}}) }, "neither a reference nor an error"},
 		"an attribute": {name, func(req int64) seq {
 			return seq{"error", req, seq{"copyable", failureClass, name, "x", "type", "y", "traceback", "z", "parents", seq{"list"}}}
 		}, "neither a reference nor an error"},

@@ -344,13 +344,17 @@ func withoutSecret(err error, name string) error {
 	return f
 }
 
+// unusual tells the runes that have other notations: a text without any of them,
+// the name of a class for example, holds a name with one of them in none.
+func unusual(r rune) bool {
+	return (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z') && r != '-' && r != '.' && r != '_'
+}
+
 // scrub takes a name out of a text. What may contain a part of it, or the name
 // in another notation, is left out as a whole.
 func scrub(text, name string) string {
 	const part = 8 // bytes of it that may be known
-	if strings.ContainsFunc(name, func(r rune) bool {
-		return (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z') && r != '-' && r != '.' && r != '_'
-	}) && text != "" {
+	if strings.ContainsFunc(name, unusual) && strings.ContainsFunc(text, unusual) {
 		return "…"
 	}
 	text = strings.ReplaceAll(text, name, "…")
