@@ -11,7 +11,7 @@ BENCHFLAGS   ?=
 STATICCHECK = $(GO) tool -modfile=$(CURDIR)/tools/go.mod staticcheck
 
 # Modules beside the main one; each gets the same checks. (tools has no code of its own.)
-MODULES = $(patsubst %/go.mod,%,$(wildcard integration/bench/go.mod))
+MODULES = $(patsubst %/go.mod,%,$(wildcard integration/bench/go.mod examples/transports/go.mod))
 
 .DEFAULT_GOAL := help
 
