@@ -59,11 +59,12 @@ var rooms = map[string]room{
 	"protocol/negotiate": {own: []string{"protocol/furl", "protocol/banana"}},
 	"protocol/broker":    {own: []string{"protocol/banana", "protocol/schema", "protocol/furl"}},
 
-	"handlers":             {own: []string{"protocol/furl"}},
-	"handlers/tcp":         {own: []string{"handlers", "protocol/furl"}},
-	"handlers/*":           {own: []string{"handlers", "protocol/furl"}, outside: []string{xnet, bine, quicGo}},
-	"handlers/tor":         {own: []string{"handlers", "handlers/socks", "protocol/furl"}, outside: []string{bine}}, // tor speaks SOCKS
-	"handlers/handlertest": {own: []string{"handlers", "protocol/furl", "tub"}, outside: []string{testify, xnet}},
+	"handlers":                {own: []string{"protocol/furl"}},
+	"handlers/internal/reach": {own: []string{"handlers", "protocol/furl"}}, // of transports that connect to addresses themselves
+	"handlers/tcp":            {own: []string{"handlers", "handlers/internal/reach", "protocol/furl"}},
+	"handlers/*":              {own: []string{"handlers", "handlers/internal/reach", "protocol/furl"}, outside: []string{xnet, bine, quicGo}},
+	"handlers/tor":            {own: []string{"handlers", "handlers/socks", "protocol/furl"}, outside: []string{bine}}, // tor speaks SOCKS
+	"handlers/handlertest":    {own: []string{"handlers", "protocol/furl", "tub"}, outside: []string{testify, xnet}},
 
 	"tub":                  {own: append([]string{"tub/internal/keyfile"}, tubImports...)},
 	"tub/internal/keyfile": {},

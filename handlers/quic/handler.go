@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -14,7 +16,7 @@ import (
 	"github.com/quic-go/quic-go"
 
 	"github.com/foolscap-go/foolscap/handlers"
-	"github.com/foolscap-go/foolscap/protocol/furl"
+	"github.com/foolscap-go/foolscap/handlers/internal/reach"
 )
 
 // DefaultTimeout is the time limit of one dial, the name look-up included. It is
@@ -43,14 +45,10 @@ type Handler struct {
 	resolver Resolver
 	timeout  time.Duration
 
-	mu        sync.Mutex
-	closed    bool
-	dials     map[*context.CancelCauseFunc]struct{} // those in progress
-	endpoints map[*endpoint]struct{}                // those that are not shut
+	dials handlers.Dials
 
-	// running counts the dials in progress and all their attempts. It grows
-	// from zero only under mu while closed is false, so that Close can wait.
-	running sync.WaitGroup
+	mu        sync.Mutex
+	endpoints map[*endpoint]struct{} // those that are not shut
 }
 
 var _ handlers.Handler = (*Handler)(nil)
@@ -60,7 +58,6 @@ func New(opts ...Option) *Handler {
 	h := &Handler{
 		resolver:  net.DefaultResolver,
 		timeout:   DefaultTimeout,
-		dials:     make(map[*context.CancelCauseFunc]struct{}),
 		endpoints: make(map[*endpoint]struct{}),
 	}
 	for _, opt := range opts {
@@ -89,20 +86,20 @@ func (h *Handler) Dial(ctx context.Context, req handlers.DialRequest) (handlers.
 			Err:     err,
 		}
 	}
-	host, port, err := parse(req.Hint)
+	host, port, err := reach.Parse(req.Hint, "quic")
 	if err != nil {
 		return fail(handlers.PhaseParse, err)
 	}
 	if err := checkIdentity(req.Identity); err != nil {
 		return fail(handlers.PhaseParse, err)
 	}
-	ctx, done, err := h.begin(ctx)
+	ctx, done, err := h.dials.Begin(ctx)
 	if err != nil {
 		return fail(handlers.PhaseDial, err)
 	}
 	defer done()
 
-	addrs, err := h.resolve(ctx, req, host)
+	addrs, err := reach.Resolve(ctx, h.resolver, req, host)
 	if err != nil {
 		return fail(handlers.PhaseResolve, err)
 	}
@@ -133,18 +130,9 @@ func (h *Handler) Description() string { return "quic" }
 // closed. Streams that Dial has returned stay open; those that were closed already,
 // and whose peers have not read all that was written, wait for that no longer.
 func (h *Handler) Close() error {
+	h.dials.Close()
 	h.mu.Lock()
-	h.closed = true
-	for cancel := range h.dials {
-		(*cancel)(errClosed)
-	}
-	h.mu.Unlock()
-	h.running.Wait()
-	h.mu.Lock()
-	var open []*endpoint
-	for e := range h.endpoints {
-		open = append(open, e)
-	}
+	open := slices.Collect(maps.Keys(h.endpoints))
 	h.mu.Unlock()
 	for _, e := range open {
 		e.retire()
@@ -152,77 +140,28 @@ func (h *Handler) Close() error {
 	return nil
 }
 
-var errClosed = fmt.Errorf("the quic handler has been closed: %w", net.ErrClosed)
-
-// begin registers a dial with Close. The context it returns ends with ctx, with
-// Close and with done, which must be called.
-func (h *Handler) begin(ctx context.Context) (_ context.Context, done func(), err error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.closed {
-		return nil, nil, errClosed
+// race connects to the first of the addresses at which the Tub answers.
+func (h *Handler) race(ctx context.Context, req handlers.DialRequest, addrs []netip.Addr, port uint16) (handlers.Stream, error) {
+	connect := func(ctx context.Context, addr netip.AddrPort) (*stream, error) { return h.connect(ctx, req, addr) }
+	discard := func(s *stream) {
+		s.conn.CloseWithError(quic.ApplicationErrorCode(CloseUnwanted), "")
+		s.endpoint.leave()
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	h.dials[&cancel] = struct{}{}
-	h.running.Add(1)
-	return ctx, func() {
-		cancel(nil)
-		h.mu.Lock()
-		delete(h.dials, &cancel)
-		h.mu.Unlock()
-		h.running.Done()
-	}, nil
-}
-
-// ended returns nil while ctx, made by begin, goes on, and then why it ended.
-func ended(ctx context.Context) error {
-	end := ctx.Err()
-	if end == nil {
-		return nil
-	}
-	switch cause := context.Cause(ctx); cause {
-	case end, errClosed:
-		return cause
-	default:
-		return fmt.Errorf("%w: %w", end, cause)
-	}
-}
-
-// parse takes a hint apart and refuses names that must not be looked up.
-func parse(hint furl.Hint) (host string, port uint16, err error) {
-	if hint.Type() != "quic" {
-		return "", 0, fmt.Errorf("%w: it is not a quic hint", handlers.ErrInvalidHint)
-	}
-	host, port, err = hint.HostPort()
+	s, err := reach.Race(ctx, &h.dials, req, addrs, port, connect, discard)
 	if err != nil {
-		return "", 0, fmt.Errorf("%w: %w", handlers.ErrInvalidHint, err)
-	}
-	name := strings.ToLower(strings.TrimSuffix(host, "."))
-	for _, private := range []string{"onion", "i2p"} {
-		if name == private || strings.HasSuffix(name, "."+private) {
-			return "", 0, fmt.Errorf("%w: names below .%s cannot be reached by quic and must not be looked up", handlers.ErrInvalidHint, private)
+		if failures, ok := err.(reach.AttemptErrors); ok && !answered(err) && !errors.Is(err, handlers.ErrTimeout) {
+			err = fmt.Errorf("%w: %w", handlers.ErrUnreachable, failures)
 		}
+		return handlers.Stream{}, err
 	}
-	return host, port, nil
+	return handlers.Stream{Conn: s, Peer: s.conn.ConnectionState().TLS.PeerCertificates[0]}, nil
 }
 
-// resolve returns the address that host is, or those that it has by name.
-func (h *Handler) resolve(ctx context.Context, req handlers.DialRequest, host string) ([]netip.Addr, error) {
-	if addr, err := netip.ParseAddr(host); err == nil {
-		return []netip.Addr{addr.Unmap()}, nil
-	}
-	req.Report(handlers.PhaseResolve, "looking up "+host)
-	addrs, err := h.resolver.LookupNetIP(ctx, "ip", host)
-	if err != nil {
-		if end := ended(ctx); end != nil {
-			return nil, fmt.Errorf("looking up %s: %w", host, end)
-		}
-		return nil, fmt.Errorf("%w: %w", handlers.ErrNameNotResolved, err)
-	}
-	if addrs = order(addrs); len(addrs) == 0 {
-		return nil, fmt.Errorf("%w: %w", handlers.ErrNameNotResolved, errors.New("the resolver knows no address of "+host))
-	}
-	return addrs, nil
+// answered reports whether there was a peer, which was the wrong one or did not
+// agree with us.
+func answered(err error) bool {
+	return slices.ContainsFunc([]error{handlers.ErrWrongTub, ErrCertificate, ErrVersion, ErrBusy},
+		func(target error) bool { return errors.Is(err, target) })
 }
 
 // connect makes a connection to one address, from a socket of its own.

@@ -3,9 +3,7 @@ package socks
 import (
 	"context"
 	"fmt"
-	"net"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/foolscap-go/foolscap/handlers"
@@ -36,14 +34,7 @@ type Handler struct {
 	dialer  *Dialer
 	timeout time.Duration
 	types   []string
-
-	mu     sync.Mutex
-	closed bool
-	dials  map[*context.CancelCauseFunc]struct{} // those in progress
-
-	// running counts the dials in progress. It grows from zero only under mu
-	// while closed is false, so that Close can wait.
-	running sync.WaitGroup
+	dials   handlers.Dials
 }
 
 var _ handlers.Handler = (*Handler)(nil)
@@ -54,7 +45,6 @@ func New(d *Dialer, opts ...HandlerOption) *Handler {
 		dialer:  d,
 		timeout: DefaultTimeout,
 		types:   []string{"tcp"},
-		dials:   make(map[*context.CancelCauseFunc]struct{}),
 	}
 	for _, opt := range opts {
 		opt(h)
@@ -73,7 +63,7 @@ func (h *Handler) Dial(ctx context.Context, req handlers.DialRequest) (handlers.
 	if !slices.Contains(h.types, req.Hint.Type()) {
 		return fail(handlers.PhaseParse, fmt.Errorf("%w: it is of the type %q, which this handler does not take", handlers.ErrInvalidHint, req.Hint.Type()))
 	}
-	ctx, done, err := h.begin(ctx)
+	ctx, done, err := h.dials.Begin(ctx)
 	if err != nil {
 		return fail(handlers.PhaseDial, err)
 	}
@@ -93,34 +83,6 @@ func (h *Handler) Description() string { return h.dialer.Description() }
 // Close ends the dials in progress and waits until all that they opened is
 // closed. Streams that Dial has returned stay open, and so does the Dialer.
 func (h *Handler) Close() error {
-	h.mu.Lock()
-	h.closed = true
-	for cancel := range h.dials {
-		(*cancel)(errClosed)
-	}
-	h.mu.Unlock()
-	h.running.Wait()
+	h.dials.Close()
 	return nil
-}
-
-var errClosed = fmt.Errorf("the socks handler has been closed: %w", net.ErrClosed)
-
-// begin registers a dial with Close. The context it returns ends with ctx, with
-// Close and with done, which must be called.
-func (h *Handler) begin(ctx context.Context) (_ context.Context, done func(), err error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.closed {
-		return nil, nil, errClosed
-	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	h.dials[&cancel] = struct{}{}
-	h.running.Add(1)
-	return ctx, func() {
-		cancel(nil)
-		h.mu.Lock()
-		delete(h.dials, &cancel)
-		h.mu.Unlock()
-		h.running.Done()
-	}, nil
 }

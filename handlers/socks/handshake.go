@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"strconv"
-	"time"
 
 	"golang.org/x/net/proxy"
 
@@ -27,7 +26,7 @@ const (
 // started is over. The phase is the one in which it failed: PhaseDial until the
 // proxy is ready to take the request, then PhaseProxy.
 func (d *Dialer) dial(ctx context.Context, host string, port uint16, report func(handlers.Phase, string)) (net.Conn, handlers.Phase, error) {
-	if end := ended(ctx); end != nil {
+	if end := handlers.Ended(ctx); end != nil {
 		return nil, handlers.PhaseDial, end
 	}
 	target := net.JoinHostPort(host, strconv.Itoa(int(port)))
@@ -55,7 +54,7 @@ func (d *Dialer) dial(ctx context.Context, host string, port uint16, report func
 	if !stop() {
 		<-interrupted
 	}
-	if err == nil && ended(ctx) == nil {
+	if err == nil && handlers.Ended(ctx) == nil {
 		return conn, "", nil
 	}
 	conn.Close()
@@ -163,30 +162,10 @@ func (d *Dialer) classify(h *handshake, err error) error {
 	}
 }
 
-// ended returns nil while ctx goes on, and then why it ended. Where the cause is
-// that somebody has been closed, it is not said that ctx was cancelled.
-func ended(ctx context.Context) error {
-	end := ctx.Err()
-	if deadline, ok := ctx.Deadline(); end == nil && ok && !time.Now().Before(deadline) {
-		// net sets the deadline on the socket, where it can pass a little
-		// earlier than the timer of ctx.
-		return context.DeadlineExceeded
-	}
-	if end == nil {
-		return nil
-	}
-	switch cause := context.Cause(ctx); {
-	case cause == end, errors.Is(cause, net.ErrClosed):
-		return cause
-	default:
-		return fmt.Errorf("%w: %w", end, cause)
-	}
-}
-
 // orEnded returns err, or why ctx ended if that is what stopped the dial. A
 // deadline is held against the proxy as long as it has not even taken the request.
 func orEnded(ctx context.Context, phase handlers.Phase, err error) error {
-	end := ended(ctx)
+	end := handlers.Ended(ctx)
 	switch {
 	case end == nil:
 		return err

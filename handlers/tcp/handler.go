@@ -2,16 +2,14 @@ package tcp
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/foolscap-go/foolscap/handlers"
-	"github.com/foolscap-go/foolscap/protocol/furl"
+	"github.com/foolscap-go/foolscap/handlers/internal/reach"
 )
 
 // DefaultTimeout is the time limit of one dial, the name look-up included.
@@ -57,14 +55,7 @@ type Handler struct {
 	resolver Resolver
 	dial     DialFunc
 	timeout  time.Duration
-
-	mu     sync.Mutex
-	closed bool
-	dials  map[*context.CancelCauseFunc]struct{} // those in progress
-
-	// running counts the dials in progress and all their attempts. It grows
-	// from zero only under mu while closed is false, so that Close can wait.
-	running sync.WaitGroup
+	dials    handlers.Dials
 }
 
 var _ handlers.Handler = (*Handler)(nil)
@@ -76,7 +67,6 @@ func New(opts ...Option) *Handler {
 		resolver: net.DefaultResolver,
 		dial:     dialer.DialContext,
 		timeout:  DefaultTimeout,
-		dials:    make(map[*context.CancelCauseFunc]struct{}),
 	}
 	for _, opt := range opts {
 		opt(h)
@@ -99,17 +89,17 @@ func (h *Handler) Dial(ctx context.Context, req handlers.DialRequest) (handlers.
 			Err:     err,
 		}
 	}
-	host, port, err := parse(req.Hint)
+	host, port, err := reach.Parse(req.Hint, "tcp")
 	if err != nil {
 		return fail(handlers.PhaseParse, err)
 	}
-	ctx, done, err := h.begin(ctx)
+	ctx, done, err := h.dials.Begin(ctx)
 	if err != nil {
 		return fail(handlers.PhaseDial, err)
 	}
 	defer done()
 
-	addrs, err := h.resolve(ctx, req, host)
+	addrs, err := reach.Resolve(ctx, h.resolver, req, host)
 	if err != nil {
 		return fail(handlers.PhaseResolve, err)
 	}
@@ -135,90 +125,18 @@ func (h *Handler) Description() string { return "tcp" }
 // Close ends the dials in progress and waits until all that they opened is
 // closed. Streams that Dial has returned stay open.
 func (h *Handler) Close() error {
-	h.mu.Lock()
-	h.closed = true
-	for cancel := range h.dials {
-		(*cancel)(errClosed)
-	}
-	h.mu.Unlock()
-	h.running.Wait()
+	h.dials.Close()
 	return nil
 }
 
-var errClosed = fmt.Errorf("the tcp handler has been closed: %w", net.ErrClosed)
-
-// begin registers a dial with Close. The context it returns ends with ctx, with
-// Close and with done, which must be called.
-func (h *Handler) begin(ctx context.Context) (_ context.Context, done func(), err error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.closed {
-		return nil, nil, errClosed
+// race connects to the first of the addresses that answers.
+func (h *Handler) race(ctx context.Context, req handlers.DialRequest, addrs []netip.Addr, port uint16) (net.Conn, error) {
+	connect := func(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
+		return h.dial(ctx, "tcp", addr.String())
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	h.dials[&cancel] = struct{}{}
-	h.running.Add(1)
-	return ctx, func() {
-		cancel(nil)
-		h.mu.Lock()
-		delete(h.dials, &cancel)
-		h.mu.Unlock()
-		h.running.Done()
-	}, nil
-}
-
-// ended returns nil while ctx, made by begin, goes on, and then why it ended.
-func ended(ctx context.Context) error {
-	end := ctx.Err()
-	if deadline, ok := ctx.Deadline(); end == nil && ok && !time.Now().Before(deadline) {
-		// net sets the deadline on the socket, where it can pass a little
-		// earlier than the timer of ctx.
-		return context.DeadlineExceeded
+	conn, err := reach.Race(ctx, &h.dials, req, addrs, port, connect, func(conn net.Conn) { conn.Close() })
+	if failures, ok := err.(reach.AttemptErrors); ok {
+		err = fmt.Errorf("%w: %w", handlers.ErrUnreachable, failures)
 	}
-	if end == nil {
-		return nil
-	}
-	switch cause := context.Cause(ctx); cause {
-	case end, errClosed:
-		return cause
-	default:
-		return fmt.Errorf("%w: %w", end, cause)
-	}
-}
-
-// parse takes a hint apart and refuses names that must not be looked up.
-func parse(hint furl.Hint) (host string, port uint16, err error) {
-	if hint.Type() != "tcp" {
-		return "", 0, fmt.Errorf("%w: it is not a tcp hint", handlers.ErrInvalidHint)
-	}
-	host, port, err = hint.HostPort()
-	if err != nil {
-		return "", 0, fmt.Errorf("%w: %w", handlers.ErrInvalidHint, err)
-	}
-	name := strings.ToLower(strings.TrimSuffix(host, "."))
-	for _, private := range []string{"onion", "i2p"} {
-		if name == private || strings.HasSuffix(name, "."+private) {
-			return "", 0, fmt.Errorf("%w: names below .%s cannot be reached by tcp and must not be looked up", handlers.ErrInvalidHint, private)
-		}
-	}
-	return host, port, nil
-}
-
-// resolve returns the address that host is, or those that it has by name.
-func (h *Handler) resolve(ctx context.Context, req handlers.DialRequest, host string) ([]netip.Addr, error) {
-	if addr, err := netip.ParseAddr(host); err == nil {
-		return []netip.Addr{addr.Unmap()}, nil
-	}
-	req.Report(handlers.PhaseResolve, "looking up "+host)
-	addrs, err := h.resolver.LookupNetIP(ctx, "ip", host)
-	if err != nil {
-		if end := ended(ctx); end != nil {
-			return nil, fmt.Errorf("looking up %s: %w", host, end)
-		}
-		return nil, fmt.Errorf("%w: %w", handlers.ErrNameNotResolved, err)
-	}
-	if addrs = order(addrs); len(addrs) == 0 {
-		return nil, fmt.Errorf("%w: %w", handlers.ErrNameNotResolved, errors.New("the resolver knows no address of "+host))
-	}
-	return addrs, nil
+	return conn, err
 }

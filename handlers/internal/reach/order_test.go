@@ -1,4 +1,4 @@
-package quic
+package reach
 
 import (
 	"net/netip"
@@ -22,12 +22,12 @@ func TestAddressesAreTriedInTurnsOfFamilies(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			resolved := []netip.Addr{{}}
+			var resolved []netip.Addr
 			for _, text := range strings.Fields(test.resolved) {
 				resolved = append(resolved, netip.MustParseAddr(text))
 			}
 			var got []string
-			for _, addr := range order(resolved) {
+			for _, addr := range order(append(resolved, netip.Addr{})) {
 				got = append(got, addr.String())
 			}
 			assert.Equal(t, test.want, strings.Join(got, " "))
@@ -40,5 +40,10 @@ func TestOneNameCannotMakeUsDialWithoutEnd(t *testing.T) {
 	for i := range 100 {
 		resolved = append(resolved, netip.MustParseAddr("192.0.2."+strconv.Itoa(i)))
 	}
-	assert.Equal(t, resolved[:maxAddresses], order(resolved))
+	assert.Len(t, order(resolved), maxAddresses)
+
+	resolved = append(resolved, netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("2001:db8::2"))
+	got := order(resolved)
+	assert.Len(t, got, maxAddresses)
+	assert.Equal(t, "2001:db8::2", got[2].String(), "both families are kept")
 }
