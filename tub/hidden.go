@@ -54,7 +54,8 @@ func (o *Options) hide() {
 	}
 }
 
-// admitsHandler objects to a handler that reveals too much.
+// admitsHandler objects to a handler that reveals too much. It runs code of
+// the handler, so mu is not held.
 func (t *Tub) admitsHandler(h handlers.Handler) error {
 	if e := h.Exposure(); t.opts.Hidden && !e.Hidden() {
 		return &ExposureError{What: "the handler " + h.Description(), Exposure: e, Reason: reasonHidden}
@@ -65,7 +66,7 @@ func (t *Tub) admitsHandler(h handlers.Handler) error {
 // admitsListener objects to a listener that reveals too much, with others or
 // alone. mu is held.
 func (t *Tub) admitsListener(l *Listener) error {
-	e := l.acceptor.Exposure()
+	e := l.exposure
 	if t.opts.Hidden && !e.Hidden() {
 		return &ExposureError{What: "the listener", Exposure: e, Reason: reasonHidden}
 	}
@@ -73,7 +74,7 @@ func (t *Tub) admitsListener(l *Listener) error {
 		return nil
 	}
 	for _, other := range t.listeners {
-		if other != l && other.acceptor.Exposure().HidesAddress != e.HidesAddress {
+		if other != l && other.exposure.HidesAddress != e.HidesAddress {
 			return ErrTwoFaces
 		}
 	}
@@ -87,7 +88,7 @@ func (t *Tub) admitsHint(h furl.Hint) error {
 	}
 	host, _, err := h.HostPort()
 	if err != nil {
-		return nil // of a type that has no hosts
+		return nil // no host is in it; its acceptor answers for what is
 	}
 	if _, err := netip.ParseAddr(host); err != nil {
 		name := strings.ToLower(strings.TrimSuffix(host, "."))
@@ -102,6 +103,8 @@ func (t *Tub) admitsHint(h furl.Hint) error {
 
 // errDiscreet stands for an error that is not told.
 var errDiscreet = errors.New("an error that this Tub does not describe to others")
+
+var errPanicked = errors.New("the method panicked")
 
 // discreet replaces errors that may say where this machine is, or what is on
 // it: those of connections, of the network and of files. A method that wants to
@@ -121,7 +124,17 @@ func discreet(err error) error {
 		program *exec.Error
 	)
 	if errors.As(err, &typed) {
-		return err
+		return typed // and not what it is joined with
+	}
+	var panicked interface{ Panicked() bool }
+	if errors.As(err, &panicked) {
+		return errPanicked
+	}
+	for _, way := range []error{handlers.ErrNoHandler, handlers.ErrInvalidHint, handlers.ErrRefusedByPolicy, handlers.ErrNameNotResolved,
+		handlers.ErrProxyUnreachable, handlers.ErrProxyRefused, handlers.ErrUnreachable, handlers.ErrTimeout} {
+		if errors.Is(err, way) {
+			return errDiscreet
+		}
 	}
 	for _, local := range []any{&call, &dial, &hint, &network, &name, &address, &file, &link, &system, &program} {
 		if errors.As(err, local) {

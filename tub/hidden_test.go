@@ -143,16 +143,27 @@ func TestAHiddenTubDoesNotTellPeersOfItsMachine(t *testing.T) {
 		&tub.DialError{Err: errors.New(secret)},
 		&tub.CallError{Err: errors.New(secret)},
 		&handlers.Error{Handler: "socks via " + secret, Err: handlers.ErrProxyUnreachable},
+		&tub.ExposureError{What: "the handler socks via " + secret},
+		fmt.Errorf("%s: %w", secret, handlers.ErrProxyRefused),
+		nil, // a panic
 		errors.New("plain"),
 		frankError{opErr},
 	}
 	m := newMemory()
 	for _, hidden := range []bool{true, false} {
-		server, client := newTub(t, &tub.Options{Hidden: hidden}), newTub(t, nil)
+		server, client := newTub(t, &tub.Options{Hidden: hidden, TracesToPeers: true}), newTub(t, nil)
 		hint := furl.Hint(fmt.Sprintf("mem:%v", hidden))
 		_, err := server.Listen(m.listen(hint))
 		require.NoError(t, err)
-		f := register(t, server, tub.NewObject(tub.Method("fail", func(_ context.Context, a struct{ N int }) (any, error) { return nil, failures[a.N] })))
+		f := register(t, server, tub.NewObject(tub.Method("fail", func(_ context.Context, a struct{ N int }) (any, error) {
+			if failures[a.N] == nil {
+				panic(secret)
+			}
+			return nil, failures[a.N]
+		}),
+			tub.Method("joined", func(context.Context, tub.None) (any, error) {
+				return nil, errors.Join(frankError{errors.New("frank")}, opErr)
+			})))
 		handle(t, client, map[string]dial{"mem": m.dialer()})
 		ref := connect(t, client, f)
 		for i := range failures {
@@ -160,7 +171,17 @@ func TestAHiddenTubDoesNotTellPeersOfItsMachine(t *testing.T) {
 			var failed *tub.Failure
 			require.ErrorAs(t, err, &failed)
 			told := i >= len(failures)-2 || !hidden
-			assert.Equal(t, !told, failed.Text == "an error that this Tub does not describe to others", "%v: %v", failures[i], failed)
+			assert.Equal(t, told, failed.Text != "an error that this Tub does not describe to others" && failed.Text != "the method panicked", "%v: %v", failures[i], failed)
+			if !told {
+				assert.NotContains(t, failed.Text+failed.Traceback, secret)
+				assert.NotContains(t, failed.Traceback, ".go")
+			}
+		}
+		_, err = tub.Call[any](within(t), ref, "joined")
+		var failed *tub.Failure
+		require.ErrorAs(t, err, &failed)
+		if hidden {
+			assert.Equal(t, "frank", failed.Text)
 		}
 	}
 }

@@ -33,6 +33,7 @@ type ListenerOptions struct {
 // and cannot tell whether a Tub that is not attached exists.
 type Listener struct {
 	acceptor handlers.Acceptor
+	exposure handlers.Exposure // of the acceptor
 	opts     ListenerOptions
 	gate     *negotiate.Gate
 	owner    *Tub // that has made it by Listen, or nil
@@ -56,7 +57,7 @@ func NewListener(a handlers.Acceptor, opts *ListenerOptions) *Listener {
 }
 
 func newListener(a handlers.Acceptor, opts *ListenerOptions) *Listener {
-	l := &Listener{acceptor: a, tubs: make(map[furl.TubID]*Tub)}
+	l := &Listener{acceptor: a, exposure: a.Exposure(), tubs: make(map[furl.TubID]*Tub)}
 	if opts != nil {
 		l.opts = *opts
 	}

@@ -77,10 +77,12 @@ type Options struct {
 	// but those that it is given, and refuses every handler, listener and
 	// location that reveals the address, or looks up names, with an
 	// *[ExposureError]. Its anonymity is AnonymityRequired. Errors of the
-	// system, which may contain addresses and paths, do not travel to peers.
+	// system and panics, which may contain addresses and paths, are not
+	// described to peers, whatever TracesToPeers says.
 	Hidden bool
 	// TwoFaces allows a Tub to have listeners that hide the address beside
-	// others that reveal it.
+	// others that reveal it. Without it, too, a Tub that is not Hidden may
+	// dial directly: then its peers see its address and its TubID together.
 	TwoFaces bool
 
 	// NoHandlers leaves out the handler for tcp hints that a Tub otherwise
@@ -272,18 +274,19 @@ func (t *Tub) ended() bool {
 // whoever asked for it.
 func (t *Tub) handler(h furl.Hint) (handlers.Handler, error) {
 	t.mu.Lock()
-	defer t.mu.Unlock()
 	takes := t.handlers[h.Type()]
+	t.mu.Unlock()
 	refused := handlers.Error{Hint: h, Phase: handlers.PhaseParse}
-	switch {
-	case takes == nil:
+	if takes == nil {
 		refused.Err = handlers.ErrNoHandler
-	case t.opts.Anonymity == AnonymityRequired && !takes.Exposure().HidesAddress, t.opts.Hidden && !takes.Exposure().Hidden():
-		refused.Handler, refused.Err = takes.Description(), handlers.ErrRefusedByPolicy
-	default:
-		return takes, nil
+		return nil, &refused
 	}
-	return nil, &refused
+	e := takes.Exposure()
+	if t.opts.Hidden && !e.Hidden() || t.opts.Anonymity == AnonymityRequired && !e.HidesAddress {
+		refused.Handler, refused.Err = takes.Description(), handlers.ErrRefusedByPolicy
+		return nil, &refused
+	}
+	return takes, nil
 }
 
 // Close ends the Tub at once: listeners, connections, running dials. It waits

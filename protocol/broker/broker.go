@@ -110,7 +110,8 @@ type Config struct {
 	// given up, 0 for never.
 	Disconnect time.Duration
 	// Discreet returns what the peer is told of an error; nil tells it as it
-	// is.
+	// is. With it, stacks do not travel. The error of a method that panicked
+	// has a method Panicked() bool.
 	Discreet func(error) error
 	// Traces lets the Go stacks of panics travel to the peer.
 	Traces            bool

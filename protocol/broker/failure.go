@@ -167,6 +167,9 @@ type panicError struct {
 	stack []byte
 }
 
+// Panicked marks it for Config.Discreet.
+func (e *panicError) Panicked() bool { return true }
+
 func (e *panicError) Error() string { return fmt.Sprintf("panic: %v", e.value) }
 
 // failureOf describes an error of ours to a peer.

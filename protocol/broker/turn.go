@@ -335,7 +335,7 @@ func (b *Broker) answer(req int64, result any, err error, written bool) {
 	if b.cfg.Discreet != nil {
 		err = b.cfg.Discreet(err)
 	}
-	f := failureOf(err, b.cfg.Traces)
+	f := failureOf(err, b.cfg.Traces && b.cfg.Discreet == nil)
 	f.write(e)
 	e.Close()
 	if m, _, err := e.Finish(); err == nil {

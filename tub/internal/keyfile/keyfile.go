@@ -34,7 +34,7 @@ func Read[T any](path string, logger *slog.Logger, parse func(text []byte) (T, e
 		return none, err
 	}
 	if !info.Mode().IsRegular() {
-		return none, fmt.Errorf("%s: not a regular file", path)
+		return none, &fs.PathError{Op: "read", Path: path, Err: errors.New("not a regular file")}
 	}
 	f, err := os.Open(path)
 	if err != nil {
@@ -46,18 +46,18 @@ func Read[T any](path string, logger *slog.Logger, parse func(text []byte) (T, e
 	}
 	mode := info.Mode().Perm()
 	if posix && mode&0o022 != 0 {
-		return none, fmt.Errorf("%s: %w (mode %04o); check its content, then chmod 600 it", path, ErrUnsafe, mode)
+		return none, &fs.PathError{Op: "read", Path: path, Err: fmt.Errorf("%w (mode %04o); check its content, then chmod 600 it", ErrUnsafe, mode)}
 	}
 	text, err := io.ReadAll(io.LimitReader(f, MaxSize+1))
 	switch {
 	case err != nil:
 		return none, err
 	case len(text) > MaxSize:
-		return none, fmt.Errorf("%s: more than %d bytes are too many for a file of secrets", path, MaxSize)
+		return none, &fs.PathError{Op: "read", Path: path, Err: fmt.Errorf("more than %d bytes are too many for a file of secrets", MaxSize)}
 	}
 	content, err := parse(text)
 	if err != nil {
-		return none, fmt.Errorf("%s: %w", path, err)
+		return none, &fs.PathError{Op: "read", Path: path, Err: err}
 	}
 	if posix && mode&0o077 != 0 {
 		tighten(f, info, logger)
