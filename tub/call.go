@@ -45,7 +45,7 @@ func Call[T any](ctx context.Context, r *Ref, method string, args ...any) (T, er
 	if err != nil {
 		return zero, r.notSent(method, err)
 	}
-	to, err := r.callee(ctx)
+	to, err := r.calleeFor(ctx, args)
 	if err != nil {
 		return zero, r.unresolved(method, err)
 	}
@@ -67,14 +67,15 @@ type Pending[T any] struct {
 }
 
 // Start is Call without waiting for the result. The arguments may be changed
-// once it has returned. Calls that one goroutine starts on references of one
-// connection are sent, and start to run, in that order.
+// once it has returned. Calls that one goroutine starts on one reference, or on
+// live references of one connection, are sent, and start to run, in that order;
+// those on a reference that is being resolved wait at the peer for that.
 func Start[T any](ctx context.Context, r *Ref, method string, args ...any) (*Pending[T], error) {
 	codec, err := banana.CodecOf(reflect.TypeFor[T]())
 	if err != nil {
 		return nil, r.notSent(method, err)
 	}
-	to, err := r.callee(ctx)
+	to, err := r.calleeFor(ctx, args)
 	if err != nil {
 		return nil, r.unresolved(method, err)
 	}
@@ -100,7 +101,7 @@ func (p *Pending[T]) Wait(ctx context.Context) (T, error) {
 // Send calls a method without asking for an answer: what becomes of it stays
 // unknown. It waits, under ctx, when much is waiting to be sent already.
 func Send(ctx context.Context, r *Ref, method string, args ...any) error {
-	to, err := r.callee(ctx)
+	to, err := r.calleeFor(ctx, args)
 	if err != nil {
 		return r.unresolved(method, err)
 	}
@@ -117,7 +118,7 @@ func Send(ctx context.Context, r *Ref, method string, args ...any) error {
 // and that of the call. With peers that cannot do this, Python programs for
 // one, they wait for the answer here.
 func Promise(ctx context.Context, r *Ref, method string, args ...any) (*Ref, error) {
-	to, err := r.callee(ctx)
+	to, err := r.calleeFor(ctx, args)
 	if err != nil {
 		return nil, r.unresolved(method, err)
 	}

@@ -113,6 +113,7 @@ type attempt struct {
 	queue      []queued
 	scheduling bool
 	running    int           // hints in progress
+	ranked     time.Time     // when the first of the queue was put there
 	began      time.Time     // when the last one did
 	failed     bool          // one has failed since
 	grace      time.Duration // what the next one has to wait on top

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
-	"net/netip"
 	"os"
 	"os/exec"
 	"strings"
@@ -88,14 +87,15 @@ func (t *Tub) admitsHint(h furl.Hint) error {
 	}
 	host, _, err := h.HostPort()
 	if err != nil {
-		return nil // no host is in it; its acceptor answers for what is
+		host = h.Address()
+		if h.Type() != "tcp" && h.Type() != "quic" && !strings.ContainsAny(host, ".:[/") {
+			return nil // it has no host; its acceptor answers for what it has
+		}
 	}
-	if _, err := netip.ParseAddr(host); err != nil {
-		name := strings.ToLower(strings.TrimSuffix(host, "."))
-		for _, hides := range []string{".onion", ".i2p"} {
-			if strings.HasSuffix(name, hides) {
-				return nil
-			}
+	name := strings.ToLower(strings.TrimSuffix(host, "."))
+	for _, hides := range []string{".onion", ".i2p"} {
+		if strings.HasSuffix(name, hides) {
+			return nil
 		}
 	}
 	return &ExposureError{What: "the location " + string(h), Reason: reasonHidden}

@@ -147,6 +147,33 @@ func (r *Ref) callee(ctx context.Context) (callee, error) {
 	return remote, nil
 }
 
+// calleeFor is callee for a call with arguments, which may be references that
+// are being resolved: they cannot be sent before they are.
+func (r *Ref) calleeFor(ctx context.Context, args []any) (callee, error) {
+	to, err := r.callee(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, a := range args {
+		if other, ok := a.(*Ref); ok && other != nil {
+			if p := other.pending(); p != nil {
+				p.Wait(ctx) // an error shows when it is sent
+			}
+		}
+	}
+	return to, nil
+}
+
+// pending returns what an answer is awaited of, or nil.
+func (r *Ref) pending() *broker.Promise {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.promised != nil {
+		return r.promised
+	}
+	return r.looking
+}
+
 // heardLately is how long ago a peer may have been heard for calls to be sent
 // together with a look-up: if the connection has been lost unnoticed, nobody
 // can tell whether they have run, whereas a look-up can be made again.

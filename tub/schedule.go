@@ -1,6 +1,7 @@
 package tub
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -38,7 +39,7 @@ func (a *attempt) schedule(fresh []*HintStatus) {
 		return
 	}
 	ranked := t.opts.Ranker(request)
-	slices.SortStableFunc(ranked, func(a, b RankedHint) int { return int(a.Delay - b.Delay) })
+	slices.SortStableFunc(ranked, func(a, b RankedHint) int { return cmp.Compare(a.Delay, b.Delay) })
 	var last time.Duration
 	var queue []queued
 	for _, r := range ranked {
@@ -52,6 +53,9 @@ func (a *attempt) schedule(fresh []*HintStatus) {
 		last = delay
 	}
 	a.mu.Lock()
+	if len(a.queue) == 0 {
+		a.ranked = request.Now
+	}
 	a.queue = append(a.queue, queue...)
 	if len(a.queue) > 0 && !a.scheduling && !a.ended {
 		a.scheduling = true
@@ -99,8 +103,8 @@ func (a *attempt) run() {
 func (a *attempt) due() time.Duration {
 	next := a.queue[0]
 	switch {
-	case a.began.IsZero(): // the first one
-		return 0
+	case a.began.IsZero():
+		return next.gap - time.Since(a.ranked)
 	case a.running == 0:
 		return 0
 	case a.failed && next.gap <= a.t.opts.Stagger: // a longer one lasts until all before it have failed

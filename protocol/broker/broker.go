@@ -171,6 +171,8 @@ type Broker struct {
 	calls callTable
 	turns turnQueue
 	kept  keptAnswers
+	known bool // a look-up of ours has succeeded: we are no stranger
+	early int  // what was sent before, for answers that are kept
 	role  readRole
 	refs  refTables
 

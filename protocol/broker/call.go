@@ -310,8 +310,12 @@ func (p *Pending) explain() error {
 	default:
 		sent = MayHaveRun
 	}
-	if p.secret != "" && sent == Answered {
+	switch f, failed := p.err.(*Failure); {
+	case sent != Answered:
+	case p.secret != "":
 		p.err = withoutSecret(p.err, p.secret)
+	case failed && p.built != nil && p.built.root != nil: // the peer may tell it why
+		f.scrub(p.built.root.secret)
 	}
 	err := p.b.callError(p, sent, p.err)
 	if p.built != nil {
@@ -432,6 +436,11 @@ func (b *Broker) GetReference(ctx context.Context, name string) (banana.External
 		return nil, err
 	}
 	x, ok := v.(banana.External)
+	if ok {
+		b.mu.Lock()
+		b.known = true
+		b.mu.Unlock()
+	}
 	if !ok {
 		err := &banana.Violation{Reason: "expected a reference as the answer to a look-up"}
 		return nil, &CallError{Peer: b.peer, Method: "getReferenceByName", Sent: Answered, Err: err}

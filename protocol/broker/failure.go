@@ -340,11 +340,16 @@ func withoutSecret(err error, name string) error {
 		}
 		return &banana.Violation{Reason: "the answer to the look-up is neither a reference nor an error"}
 	}
+	f.scrub(name)
+	return f
+}
+
+// scrub takes a name out of all texts of a failure.
+func (f *Failure) scrub(name string) {
 	f.Type, f.Text, f.Traceback = scrub(f.Type, name), scrub(f.Text, name), scrub(f.Traceback, name)
 	for i, p := range f.Parents {
 		f.Parents[i] = scrub(p, name)
 	}
-	return f
 }
 
 // unusual tells the runes that have other notations: a text without any of them,

@@ -36,6 +36,15 @@ func (e *notRunError) Error() string {
 	return fmt.Sprintf("not run, because %s failed: %v", e.method, e.cause)
 }
 func (e *notRunError) Unwrap() error { return e.cause }
+
+// notRun is the error of a call on an answer that does not exist. Along a chain
+// it names only what has failed first: a peer makes chains of any length.
+func notRun(method string, cause error) error {
+	if first, ok := errors.AsType[*notRunError](cause); ok {
+		return first
+	}
+	return &notRunError{method, cause}
+}
 func (e *notRunError) RemoteType() (string, []string) {
 	return notRunType, []string{notRunType, "builtins.Exception"}
 }
@@ -70,6 +79,9 @@ func (b *Broker) readDestination(pipelined bool) (to destination, err error) {
 
 // find finds the object of a destination, as far as it is known.
 func (b *Broker) find(req int64, to *destination) (err error) {
+	if to.flags&flagAnswer != 0 && to.clid == req {
+		return &banana.Violation{Reason: "a call on its own answer"}
+	}
 	if to.flags&flagKeep != 0 {
 		if err := b.keep(req); err != nil {
 			return &banana.Violation{Err: err}
@@ -83,9 +95,9 @@ func (b *Broker) find(req int64, to *destination) (err error) {
 	defer b.mu.Unlock()
 	switch k := b.kept[to.clid]; {
 	case k == nil || k.dropped:
-		return &banana.Violation{Err: &notRunError{fmt.Sprintf("request %d", to.clid), errNotKept}}
+		return &banana.Violation{Err: notRun(fmt.Sprintf("request %d", to.clid), errNotKept)}
 	case k.err != nil:
-		return &banana.Violation{Err: &notRunError{k.method, k.err}}
+		return &banana.Violation{Err: notRun(k.method, k.err)}
 	case !k.settled:
 		to.waits = true
 	default:
@@ -155,7 +167,7 @@ func (b *Broker) waitFor(in *inbound) (waits bool, err error) {
 	case b.err != nil || k == nil:
 		err = errNotKept
 	case k.err != nil:
-		err = &notRunError{k.method, k.err}
+		err = notRun(k.method, k.err)
 	case !k.settled:
 		k.waiting = append(k.waiting, in)
 		b.turns.active++
@@ -174,57 +186,95 @@ func (b *Broker) waitFor(in *inbound) (waits bool, err error) {
 	return waits, err
 }
 
-// settle is called when a request was answered whose answer the peer has asked
-// us to keep. Calls that wait for it get their place in the queue, in
-// their order, or their error.
-func (b *Broker) settle(req int64, method string, result any, err error) {
+// settle is called when a request was refused whose answer the peer has asked
+// us to keep.
+func (b *Broker) settle(req int64, method string, err error) {
 	b.mu.Lock()
-	k := b.kept[req]
+	failed := b.settled(req, method, nil, err)
 	b.mu.Unlock()
-	if k == nil { // the end
-		return
-	}
+	b.failAll(failed)
+}
+
+// answerKept is answer for a request whose answer is kept: no call that comes
+// after the answer gets before those that have waited for it.
+func (b *Broker) answerKept(in *inbound, method string, result any, err error, written bool) {
 	obj := (*Object)(nil)
+	objErr := err
 	if err == nil {
-		obj, err = b.objectOf(result)
+		obj, objErr = b.objectOf(result)
 	}
-	b.mu.Lock()
+	var failed []failedCall
+	b.answerThen(in.req, result, err, written, func(sent error) {
+		if sent != nil {
+			obj, objErr = nil, sent
+		}
+		failed = b.settled(in.req, method, obj, objErr)
+	})
+	b.failAll(failed)
+}
+
+// failedCall is a call that is not run.
+type failedCall struct {
+	in  *inbound
+	err error
+}
+
+// settled makes obj the target of the calls on a kept answer, or err the reason
+// why there is none. Calls that have waited for it get their place in the queue,
+// in their order; those that cannot be run are returned. mu is held.
+func (b *Broker) settled(req int64, method string, obj *Object, err error) (failed []failedCall) {
+	k := b.kept[req]
+	if k == nil { // the end
+		return nil
+	}
+	if err != nil && b.cfg.Discreet != nil {
+		err = b.cfg.Discreet(err)
+	}
 	k.settled, k.obj, k.err, k.method = true, obj, err, cmp.Or(method, k.method)
 	waiting := k.waiting
 	k.waiting = nil
 	if k.dropped {
 		delete(b.kept, req)
 	}
-	var failed []*inbound
 	for _, in := range waiting {
-		if obj != nil && b.err == nil {
-			if in.method = obj.methods[in.late.method]; in.method != nil {
-				in.obj = obj
-				b.turns.queue = append(b.turns.queue, in)
-				continue
-			}
+		var why error
+		if obj == nil {
+			why = notRun(k.method, err)
+		} else if in.method = obj.methods[in.late.method]; in.method == nil {
+			why = &noMethod{in.late.method}
+		}
+		if why == nil {
+			in.obj = obj
+			b.turns.queue = append(b.turns.queue, in)
+			continue
 		}
 		b.turns.active--
 		b.turns.charge -= in.charge
-		failed = append(failed, in)
+		failed = append(failed, failedCall{in, why})
+	}
+	if b.turns.taken && b.turns.head < len(b.turns.queue) && !b.turns.watched {
+		b.watchTurn()
 	}
 	b.startTurn()
-	b.mu.Unlock()
-	for _, in := range failed {
-		var why error = &noMethod{in.late.method}
-		if err != nil {
-			why = &notRunError{k.method, err}
-		}
-		b.fail(in, in.late.method, why)
+	return failed
+}
+
+func (b *Broker) failAll(failed []failedCall) {
+	for _, f := range failed {
+		b.fail(f.in, f.in.late.method, f.err)
 	}
 }
 
 // fail answers a call that is not run.
 func (b *Broker) fail(in *inbound, method string, err error) {
-	b.answer(in.req, nil, err, false)
-	b.account.Release(in.charge)
 	if in.keep {
-		b.settle(in.req, method, nil, err)
+		b.answerKept(in, method, nil, err, false)
+	} else {
+		b.answer(in.req, nil, err, false)
+	}
+	b.account.Release(in.charge)
+	if in.late != nil {
+		in.late.close()
 	}
 }
 
@@ -248,6 +298,15 @@ type lateCall struct {
 	on     int64 // the request whose answer is called
 	method string
 	args   Args
+	refs   []*Remote // references in args, until the method has them
+}
+
+// close releases the references of a call that is not run.
+func (l *lateCall) close() {
+	for _, r := range l.refs {
+		r.Close()
+	}
+	l.refs = nil
 }
 
 // arguments makes what the method takes of arguments that were read before it

@@ -20,7 +20,7 @@ const (
 	flagAnswer = 2 // the target is a request whose answer is kept
 )
 
-// Before the answer to our look-up we are strangers to a peer that we have
+// Before a look-up of ours has succeeded we are strangers to a peer that we have
 // dialled. He takes no call of more than 16 KiB and keeps no more than 16
 // answers; what is more has to wait.
 const (
@@ -40,12 +40,13 @@ type Promise struct {
 	req    int64
 	method string
 	root   *Promise // the look-up that all of this builds on, if it does
+	secret string   // the name in that
+	waits  bool     // calls on it wait for the answer here
 	done   chan struct{}
 	value  any // what the answer is decoded into
 
 	// mu of the Broker guards these.
 	settled bool
-	early   int // calls that build on it
 	closed  bool
 	remote  *Remote
 	err     error
@@ -64,14 +65,65 @@ func (r *Remote) Promise(ctx context.Context, method string, args Args) (*Promis
 	if r.closed.Load() {
 		return nil, &CallError{Peer: r.b.peer, Method: method, Sent: NotSent, Err: ErrClosedReference}
 	}
+	if len(r.b.cfg.Outbound) > 0 {
+		return r.b.interceptedPromise(ctx, r.Interface(), method, args, func(ctx context.Context) (*Promise, error) {
+			return r.b.promise(ctx, callee{object: r}, method, args)
+		})
+	}
 	return r.b.promise(ctx, callee{object: r}, method, args)
 }
 
+// ErrTooEarly: as long as no look-up has succeeded, no more of them are made than
+// the peer keeps answers for. GetReference waits.
+var ErrTooEarly = errors.New("too many look-ups at once over a new connection")
+
 // LookUp is GetReference without waiting for the answer.
 func (b *Broker) LookUp(ctx context.Context, name string) (*Promise, error) {
-	p := &Promise{b: b, method: "getReferenceByName", done: make(chan struct{})}
+	if b.pipes && !b.inbound {
+		b.mu.Lock()
+		early := !b.known && b.early >= earlyCalls
+		if !early && !b.known {
+			b.early++
+		}
+		b.mu.Unlock()
+		if early {
+			return nil, ErrTooEarly
+		}
+	}
+	p := &Promise{b: b, method: "getReferenceByName", secret: name, waits: !b.pipes, done: make(chan struct{})}
 	p.root = p
-	return p, p.begin(ctx, callee{}, Args{Keyword: map[string]any{"name": []byte(name)}}, name)
+	return p, p.begin(ctx, callee{}, Args{Keyword: map[string]any{"name": []byte(name)}})
+}
+
+// interceptedPromise lets a promise pass the interceptors, which see its answer.
+// They run in a goroutine, and calls on the promise wait for them.
+func (b *Broker) interceptedPromise(ctx context.Context, iface, method string, args Args, begin func(context.Context) (*Promise, error)) (*Promise, error) {
+	if err := b.lockAlive(); err != nil {
+		return nil, &CallError{Peer: b.peer, Method: method, Sent: NotSent, Err: err}
+	}
+	b.wg.Add(1)
+	b.mu.Unlock()
+	p := &Promise{b: b, method: method, waits: true, done: make(chan struct{})}
+	ctx = context.WithoutCancel(ctx) // that of Promise is about sending alone
+	go func() {
+		defer b.wg.Done()
+		var remote *Remote
+		var err error = &CallError{Peer: b.peer, Method: method, Err: errInterceptorEnded}
+		defer func() {
+			if v := recover(); v != nil {
+				err = &CallError{Peer: b.peer, Method: method, Sent: MayHaveRun, Err: b.panicked("an interceptor", method, v)}
+			}
+			p.settleWith(remote, err)
+		}()
+		err = b.intercepted(ctx, iface, method, args, &remote, func(ctx context.Context) error {
+			inner, err := begin(ctx)
+			if err == nil {
+				remote, err = inner.Wait(ctx)
+			}
+			return err
+		})
+	}()
+	return p, nil
 }
 
 // Pipelines reports whether calls can be made on answers that are not there
@@ -79,21 +131,21 @@ func (b *Broker) LookUp(ctx context.Context, name string) (*Promise, error) {
 func (b *Broker) Pipelines() bool { return b.pipes }
 
 func (b *Broker) promise(ctx context.Context, to callee, method string, args Args) (*Promise, error) {
-	p := &Promise{b: b, method: method, done: make(chan struct{})}
+	p := &Promise{b: b, method: method, waits: !b.pipes, done: make(chan struct{})}
 	if to.answer != nil {
 		p.root = to.answer.root
 	}
-	if err := p.begin(ctx, to, args, ""); err != nil {
+	if err := p.begin(ctx, to, args); err != nil {
 		return nil, err
 	}
 	return p, nil
 }
 
 // begin sends the call whose answer is promised.
-func (p *Promise) begin(ctx context.Context, to callee, args Args, secret string) error {
+func (p *Promise) begin(ctx context.Context, to callee, args Args) error {
 	b := p.b
 	to.keep = b.pipes
-	call := &Pending{b: b, method: p.method, ptr: &p.value, codec: anyCodec, secret: secret, done: make(chan struct{})}
+	call := &Pending{b: b, method: p.method, ptr: &p.value, codec: anyCodec, secret: p.secret, built: to.answer, done: make(chan struct{})}
 	call.then = func(error) {
 		call.unsetCharge()
 		p.settle(call.explain())
@@ -104,14 +156,22 @@ func (p *Promise) begin(ctx context.Context, to callee, args Args, secret string
 
 // settle is called once, when the answer is there, or will never be.
 func (p *Promise) settle(err error) {
+	remote, err := p.answer(err)
+	p.value = nil
+	p.settleWith(remote, err)
+}
+
+func (p *Promise) settleWith(remote *Remote, err error) {
 	b := p.b
-	remote, rerr := p.answer(err)
 	b.mu.Lock()
 	p.settled = true
-	p.remote, p.err = remote, rerr
+	p.remote, p.err = remote, err
 	closed := p.closed
-	if b.err == nil && b.pipes {
-		b.dropAnswer(p.req)
+	if p.root == p && err == nil {
+		b.known = true
+	}
+	if p.req != 0 && b.pipes && b.err == nil {
+		b.dropAnswer(p.req) // no call on it is sent from here on
 	}
 	b.mu.Unlock()
 	if closed && remote != nil {
@@ -182,11 +242,11 @@ func (p *Promise) takes(m *banana.Message) error {
 	case p.settled:
 		return errSettled
 	}
-	if r := p.root; r != nil && !r.settled && !p.b.inbound {
-		if m.Size() > earlySize || r.early >= earlyCalls {
+	if b := p.b; p.root != nil && !b.inbound && !b.known {
+		if m.Size() > earlySize || b.early >= earlyCalls {
 			return errWait
 		}
-		r.early++
+		b.early++
 	}
 	return nil
 }
@@ -196,7 +256,7 @@ func (p *Promise) on(ctx context.Context, method string, call func(callee) error
 	for {
 		to := callee{answer: p}
 		remote, err := p.Settled()
-		if remote == nil && err == nil && !p.b.pipes {
+		if remote == nil && err == nil && p.waits {
 			remote, err = p.Wait(ctx)
 		}
 		switch {
@@ -281,6 +341,15 @@ func (p *Promise) Send(ctx context.Context, method string, args Args) error {
 
 // Promise is [Remote.Promise].
 func (p *Promise) Promise(ctx context.Context, method string, args Args) (*Promise, error) {
+	if len(p.b.cfg.Outbound) > 0 {
+		return p.b.interceptedPromise(ctx, "", method, args, func(ctx context.Context) (*Promise, error) {
+			return p.promise(ctx, method, args)
+		})
+	}
+	return p.promise(ctx, method, args)
+}
+
+func (p *Promise) promise(ctx context.Context, method string, args Args) (*Promise, error) {
 	var next *Promise
 	err := p.on(ctx, method, func(to callee) (err error) {
 		next, err = p.b.promise(ctx, to, method, args)

@@ -105,11 +105,14 @@ func (b *Broker) readCall(pipelined bool) error {
 			b.observe(Event{Kind: EventCall, Parent: b.id, Peer: b.peer, Inbound: true, Method: method, Detail: "refused", Err: err})
 		}
 		if b.keeping {
-			b.settle(req, method, nil, err)
+			b.settle(req, method, err)
 		}
 		return ended
 	}
 	in.charge = b.dec.TakeCharge()
+	if in.late != nil {
+		in.late.refs = b.takeFresh()
+	}
 	b.keepFresh()
 	if in.late != nil {
 		if waits, err := b.waitFor(in); waits || err != nil {
@@ -118,11 +121,12 @@ func (b *Broker) readCall(pipelined bool) error {
 	}
 	if in.method.onReader {
 		result, err := b.invoke(in)
-		b.answer(req, result, err, false)
-		b.account.Release(in.charge)
 		if in.keep {
-			b.settle(req, method, result, err)
+			b.answerKept(in, method, result, err, false)
+		} else {
+			b.answer(req, result, err, false)
 		}
+		b.account.Release(in.charge)
 		return nil
 	}
 	if b.takeTurn(in) {

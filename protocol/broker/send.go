@@ -359,28 +359,30 @@ func (b *Broker) gotPing(number []byte) error {
 // sendAnswer queues an answer. When too much waits already, the connection
 // ends. An error says that there is no memory for the answer: then that is what
 // the peer has to be told.
-func (b *Broker) sendAnswer(m *banana.Message, written bool) error {
+func (b *Broker) sendAnswer(m *banana.Message, written bool, then func(error)) error {
 	it := &item{m: m, kind: answerItem, size: m.Size()}
 	if err := b.account.Reserve(int64(it.size)); err != nil {
 		it.kind = smallItem // nothing is charged
 		b.releaseItem(it)
 		return err
 	}
-	b.queueAnswer(it, written)
+	b.queueAnswer(it, written, then)
 	return nil
 }
 
 // sendError queues an error, as sendAnswer does, if need be one that is not
 // charged.
-func (b *Broker) sendError(m *banana.Message, written bool) {
+func (b *Broker) sendError(m *banana.Message, written bool, then func(error)) {
 	it := &item{m: m, kind: answerItem, size: m.Size()}
 	if b.account.Reserve(int64(it.size)) != nil {
 		it.kind = smallItem
 	}
-	b.queueAnswer(it, written)
+	b.queueAnswer(it, written, then)
 }
 
-func (b *Broker) queueAnswer(it *item, written bool) {
+// queueAnswer queues an answer and calls then under mu, unless the connection
+// has ended.
+func (b *Broker) queueAnswer(it *item, written bool, then func(error)) {
 	b.mu.Lock()
 	if b.err != nil {
 		b.mu.Unlock()
@@ -396,6 +398,7 @@ func (b *Broker) queueAnswer(it *item, written bool) {
 	}
 	b.send.answers += it.size
 	b.send.push(it)
+	then(nil)
 	if !written {
 		b.kick()
 	}

@@ -256,11 +256,12 @@ func (b *Broker) run(in *inbound) {
 	}
 	// The answer is encoded within the turn: it shows what the method has
 	// returned, not what a later one has made of it.
-	b.answer(in.req, result, err, true)
-	b.account.Release(in.charge)
 	if in.keep {
-		b.settle(in.req, in.method.name, result, err)
+		b.answerKept(in, in.method.name, result, err, true)
+	} else {
+		b.answer(in.req, result, err, true)
 	}
+	b.account.Release(in.charge)
 }
 
 // abandoned does what is left to be done for a call whose method has ended its
@@ -283,8 +284,10 @@ func (b *Broker) invoke(in *inbound) (result any, err error) {
 	}()
 	if in.late != nil {
 		if err := in.arguments(); err != nil {
+			in.late.close()
 			return nil, err
 		}
+		in.late.refs = nil // the method's
 	}
 	// What the protocol itself needs is nobody's to refuse, the reader must
 	// not wait for users, and the name in a look-up is a secret.
@@ -305,6 +308,12 @@ func (b *Broker) panicked(who, method string, v any) error {
 // answer queues the answer to request req, or the error. With written, the
 // caller sees to it that it gets written.
 func (b *Broker) answer(req int64, result any, err error, written bool) {
+	b.answerThen(req, result, err, written, func(error) {})
+}
+
+// answerThen is answer that calls then in the moment in which the answer, or the
+// error, gets its place in the queue. mu is held during the call.
+func (b *Broker) answerThen(req int64, result any, err error, written bool, then func(sent error)) {
 	if req == 0 {
 		if err != nil {
 			b.log.Debug("a call without answer failed", "peer", b.peer.Short(), "error", err)
@@ -319,7 +328,7 @@ func (b *Broker) answer(req int64, result any, err error, written bool) {
 		e.Close()
 		m, held, encode := e.Finish()
 		if encode == nil {
-			if err = b.sendAnswer(m, written); err == nil {
+			if err = b.sendAnswer(m, written, then); err == nil {
 				return
 			}
 		} else {
@@ -338,7 +347,7 @@ func (b *Broker) answer(req int64, result any, err error, written bool) {
 	f := failureOf(err, b.cfg.Traces && b.cfg.Discreet == nil)
 	f.write(e)
 	e.Close()
-	if m, _, err := e.Finish(); err == nil {
-		b.sendError(m, written)
+	if m, _, failed := e.Finish(); failed == nil {
+		b.sendError(m, written, func(error) { then(err) })
 	}
 }
