@@ -1,0 +1,67 @@
+package tor
+
+import (
+	"crypto/ecdh"
+	"errors"
+	"strings"
+)
+
+// Client authorisation: an onion service publishes its descriptor encrypted for
+// the X25519 keys of those whom it admits. The functions here read and write
+// these keys as tor itself does in files.
+
+const keyPrefix = "descriptor:x25519:"
+
+// FormatClientKey writes a public key as a service's operator gets it from a
+// client, and as tor's files *.auth have it: "descriptor:x25519:" and base32.
+func FormatClientKey(key *ecdh.PublicKey) string {
+	return keyPrefix + base32Keys.EncodeToString(key.Bytes())
+}
+
+// ParseClientKey reads what FormatClientKey writes, or the base32 part of it
+// alone.
+func ParseClientKey(text string) (*ecdh.PublicKey, error) {
+	raw, err := decodeKey(strings.TrimPrefix(strings.TrimSpace(text), keyPrefix))
+	if err != nil {
+		return nil, err
+	}
+	return ecdh.X25519().NewPublicKey(raw)
+}
+
+// FormatClientCredential writes the private key with which a client is admitted
+// to an onion service, with or without ".onion", as tor's files *.auth_private
+// have it. The text is a secret.
+func FormatClientCredential(onion string, key *ecdh.PrivateKey) string {
+	name, _ := onionName(withOnion(onion))
+	return name + ":" + keyPrefix + base32Keys.EncodeToString(key.Bytes())
+}
+
+// ParseClientCredential reads what FormatClientCredential writes. The onion
+// address is returned with ".onion", as ClientKeys has it.
+func ParseClientCredential(text string) (onion string, key *ecdh.PrivateKey, err error) {
+	name, encoded, found := strings.Cut(strings.TrimSpace(text), ":"+keyPrefix)
+	if !found {
+		return "", nil, errors.New("tor: a client's key has the form ADDRESS:descriptor:x25519:KEY")
+	}
+	if err := checkOnion(strings.ToLower(name)); err != nil {
+		return "", nil, errors.New("tor: a client's key begins with the onion address, without .onion")
+	}
+	raw, err := decodeKey(encoded)
+	if err != nil {
+		return "", nil, err
+	}
+	key, err = ecdh.X25519().NewPrivateKey(raw)
+	return withOnion(strings.ToLower(name)), key, err
+}
+
+// decodeKey keeps the key out of the error.
+func decodeKey(text string) ([]byte, error) {
+	const length = 32
+	raw, err := base32Keys.DecodeString(strings.ToUpper(text))
+	if err != nil || len(raw) != length {
+		return nil, errors.New("tor: an X25519 key has 52 characters of base32")
+	}
+	return raw, nil
+}
+
+func withOnion(address string) string { return strings.TrimSuffix(address, ".onion") + ".onion" }
