@@ -51,13 +51,16 @@ foolscap call @demo.furl sink file:picture.png
 # Be called back.
 foolscap call @demo.furl call_back '{"$object": "demo"}' text:echo '[1, 2]'
 # The result alone, for a script; what went wrong is told by the exit code.
-foolscap call --json @demo.furl add 2 3 | jq .result`,
+foolscap call --json @demo.furl add 2 3 | jq .result
+# By a tor of its own, and by nothing else.
+foolscap call --hidden --tor launch @onion.furl add 2 3`,
 		codes: []exitCode{exitUnreachable, exitRemote, exitNoAnswer, exitInterrupted},
 		setup: setupCall,
 	}
 }
 
 type callFlags struct {
+	routeFlags
 	cert    string
 	timeout time.Duration
 }
@@ -65,7 +68,8 @@ type callFlags struct {
 func setupCall(fs *flag.FlagSet) runFunc {
 	f := new(callFlags)
 	fs.StringVar(&f.cert, "cert", "", "be the Tub whose identity is in this `FILE` (default: a new one)")
-	durationVar(fs, &f.timeout, "timeout", time.Minute, "give up after this `DURATION`, connecting included; 0 for never (default 1m)")
+	f.define(fs)
+	durationVar(fs, &f.timeout, "timeout", usualTimeout, "give up after this `DURATION`, connecting included; 0 for never (default 1m, or 3m with --tor or --hidden)")
 	verbose := fs.Bool("verbose", false, "show the remote traceback of a failure, and log what happens")
 	return func(ctx context.Context, e *env, args []string) error {
 		e.verbose = *verbose
@@ -99,14 +103,31 @@ func (f *callFlags) run(ctx context.Context, e *env, target, method string, word
 	if id.TubID() == address.TubID {
 		return usagef("the FURL is of the Tub of --cert itself; call it as another Tub, or without --cert")
 	}
-	t, err := newTub(id, &tub.Options{Logger: logger})
+	r, err := f.open(ctx, e, "socks", logger)
+	if err != nil {
+		return err
+	}
+	defer r.close()
+	t, err := r.newTub(id, &tub.Options{Logger: logger})
 	if err != nil {
 		return err
 	}
 	defer t.Close()
+	if f.timeout == usualTimeout {
+		f.timeout = time.Minute
+		if f.tor != "" || f.hidden {
+			f.timeout = torTimeout
+		}
+	}
 	limited, cancel := withTimeout(ctx, f.timeout)
 	defer cancel()
-	stop := e.progress(func() string { return "connecting to Tub " + address.TubID.Short() })
+	stop := e.progress(func() string {
+		info, _ := t.Info(address.TubID)
+		if news := progressOf(info); news != "" {
+			return "connecting to Tub " + address.TubID.Short() + "; " + news
+		}
+		return "connecting to Tub " + address.TubID.Short()
+	})
 	defer func() { stop() }()
 	c := &caller{e: e, t: t, demo: newDemo(t)}
 	args, err := e.readArguments(ctx, words, newNotationReader(func(mark, text string) (any, error) {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,19 +18,22 @@ func demoCommand() *command {
 		name:    "demo",
 		summary: "let two Tubs of this process call each other, and measure it",
 		about: `Makes two Tubs in this process and connects them through real sockets of this
-machine, once for every transport that is built in. The one serves a calculator
-and an echo object; the other looks them up, checks what they answer, and then
-calls the calculator as often as it can, first one call at a time and then with
-64 calls in flight.
+machine, once for every transport that is built in: TCP, QUIC, TCP through a
+SOCKS proxy, an onion service. The one serves a calculator and an echo object;
+the other looks them up, checks what they answer, and then calls the calculator
+as often as it can, first one call at a time and then with 64 calls in flight.
 
 The table shows the hint and the handler that has dialled it, how long each
 phase of the connection took in milliseconds, and the calls per second. Both
 Tubs share this machine, so the figures are those of two busy programs on one.
 
-A transport that this machine cannot use is left out, with the reason.`,
+A transport that this machine cannot use is left out, with the reason. So is tor
+without --tor, since everything else stays within this machine.`,
 		examples: `foolscap demo
 # Measure for longer.
 foolscap demo --duration 3s
+# With an onion service, by a tor that is started for it.
+foolscap demo --tor launch
 foolscap demo --json | jq '.transports[] | {hint, calls_per_second}'`,
 		codes: []exitCode{exitInterrupted},
 		setup: setupDemo,
@@ -40,6 +42,9 @@ foolscap demo --json | jq '.transports[] | {hint, calls_per_second}'`,
 
 func setupDemo(fs *flag.FlagSet) runFunc {
 	var duration time.Duration
+	f := new(routeFlags)
+	f.defineTor(fs, "show an onion service too, by this `TOR`: control[:ADDRESS] or launch[:DIRECTORY]; it needs a connection to the Tor network")
+	f.defineSOCKS(fs, "go through the SOCKS5 proxy at this `ADDRESS`, IP:PORT or unix:PATH, rather than through a microsocks that is started for it")
 	durationVar(fs, &duration, "duration", 400*time.Millisecond, "how long each of the two measurements of a transport takes, a `DURATION` (default 400ms)")
 	verbose := fs.Bool("verbose", false, "log what happens")
 	return func(ctx context.Context, e *env, args []string) error {
@@ -50,7 +55,11 @@ func setupDemo(fs *flag.FlagSet) runFunc {
 		if duration == 0 {
 			return usagef("--duration has to be more than nothing")
 		}
-		return e.demo(ctx, duration)
+		all, err := f.demonstrations(ctx, e)
+		if err != nil {
+			return err
+		}
+		return e.demo(ctx, all, duration)
 	}
 }
 
@@ -81,9 +90,9 @@ type leftOut struct {
 	Reason    string `json:"reason"`
 }
 
-func (e *env) demo(ctx context.Context, duration time.Duration) error {
+func (e *env) demo(ctx context.Context, all []demonstration, duration time.Duration) error {
 	doc := demoDocument{Transports: []demoRun{}, LeftOut: []leftOut{}}
-	err := e.demoAll(ctx, transports, duration, &doc)
+	err := e.demoAll(ctx, all, duration, &doc)
 	if err == nil && len(doc.Transports) == 0 {
 		err = errors.New("this machine can use none of the transports")
 	}
@@ -103,59 +112,50 @@ func (e *env) demo(ctx context.Context, duration time.Duration) error {
 }
 
 // demoAll shows one transport after the other, until one fails.
-func (e *env) demoAll(ctx context.Context, transports []transport, duration time.Duration, doc *demoDocument) error {
-	for _, tr := range transports {
-		for _, where := range tr.demos {
-			if err := e.demoOne(ctx, tr, where, duration, doc); err != nil {
-				return err
-			}
+func (e *env) demoAll(ctx context.Context, all []demonstration, duration time.Duration, doc *demoDocument) error {
+	for _, d := range all {
+		if err := e.demoOne(ctx, d, duration, doc); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// demoOne shows one transport on one address.
-func (e *env) demoOne(ctx context.Context, tr transport, where demoAddress, duration time.Duration, doc *demoDocument) error {
-	stop := e.progress(func() string { return "measuring " + where.name })
-	defer stop()
-	logger := e.logger(slog.LevelWarn)
-	acceptor, err := tr.listen(ctx, where.address, nil, logger)
+// demoOne shows one transport.
+func (e *env) demoOne(ctx context.Context, d demonstration, duration time.Duration, doc *demoDocument) error {
+	s, err := newStage(e)
 	if err != nil {
+		return err
+	}
+	defer s.close()
+	var measuring atomic.Bool
+	stop := e.progress(func() string {
+		info, _ := s.client.Info(s.server.TubID())
+		news := progressOf(info)
+		switch {
+		case measuring.Load() && news != "":
+			return d.name + "; " + news
+		case measuring.Load():
+			return "measuring " + d.name
+		}
+		return "preparing " + d.name
+	})
+	defer stop()
+	if err := d.prepare(ctx, s); err != nil {
 		if ctx.Err() != nil {
 			return err
 		}
-		doc.LeftOut = append(doc.LeftOut, leftOut{where.name, err.Error()})
+		doc.LeftOut = append(doc.LeftOut, leftOut{d.name, messageOf(err)})
 		return nil
 	}
-	server, err := newDemoTub(logger)
+	measuring.Store(true)
+	run, err := demonstrate(ctx, s.server, s.client, duration)
 	if err != nil {
-		acceptor.Close()
-		return err
+		return fmt.Errorf("%s: %w", d.name, err)
 	}
-	defer server.Close()
-	if _, err := server.Listen(acceptor); err != nil {
-		return err
-	}
-	client, err := newDemoTub(logger)
-	if err != nil {
-		return err
-	}
-	defer client.Close()
-	run, err := demonstrate(ctx, server, client, duration)
-	if err != nil {
-		return fmt.Errorf("%s: %w", where.name, err)
-	}
-	run.Transport = where.name
+	run.Transport = d.name
 	doc.Transports = append(doc.Transports, run)
 	return nil
-}
-
-func newDemoTub(logger *slog.Logger) (*tub.Tub, error) {
-	id, err := tub.NewIdentity()
-	if err != nil {
-		return nil, err
-	}
-	return newTub(id, &tub.Options{Logger: logger})
 }
 
 // demonstrate publishes two objects in one Tub and calls them from the other.

@@ -5,26 +5,34 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"log/slog"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"github.com/foolscap-go/foolscap/handlers"
-	"github.com/foolscap-go/foolscap/protocol/furl"
 )
+
+// The transports that are shown depend on what the machine has: these.
+func shownHere() (transports, leftOut []string) {
+	transports, leftOut = []string{"TCP, IPv4", "TCP, IPv6", "QUIC"}, []string{"Tor"}
+	if _, err := exec.LookPath("microsocks"); err == nil {
+		return append(transports, "SOCKS"), leftOut
+	}
+	return transports, append([]string{"SOCKS"}, leftOut...)
+}
 
 func TestDemoShowsEveryTransport(t *testing.T) {
 	r := foolscap(t, "demo", "--duration", "20ms")
 	require.Equal(t, exitOK, r.code, r.stderr)
 	assert.Empty(t, r.stderr)
-	for _, part := range []string{"TRANSPORT", "HANDLER", "DECISION", "CALLS/S", "TCP, IPv4  tcp:127.0.0.1:", "TCP, IPv6  tcp:[::1]:"} {
+	for _, part := range []string{"TRANSPORT", "HANDLER", "DECISION", "CALLS/S", "TCP, IPv4  tcp:127.0.0.1:", "TCP, IPv6  tcp:[::1]:", "QUIC       quic:127.0.0.1:"} {
 		assert.Contains(t, r.stdout, part)
 	}
-	assert.NotContains(t, r.stdout, "Left out")
+	_, left := shownHere()
+	assert.Equal(t, len(left), strings.Count(r.stdout, "Left out"))
+	assert.Contains(t, r.stdout, "Left out: Tor, because of this: all else stays within this machine; --tor control")
 }
 
 func TestDemoWritesJSON(t *testing.T) {
@@ -34,35 +42,42 @@ func TestDemoWritesJSON(t *testing.T) {
 	var doc demoDocument
 	require.NoError(t, json.Unmarshal([]byte(r.stdout), &doc))
 	assert.Nil(t, doc.Error)
-	demos := 0
-	for _, tr := range transports {
-		demos += len(tr.demos)
+	var seen, left []string
+	for _, l := range doc.LeftOut {
+		left = append(left, l.Transport)
 	}
-	require.Len(t, doc.Transports, demos)
-	assert.Empty(t, doc.LeftOut)
 	for _, run := range doc.Transports {
+		seen = append(seen, run.Transport)
 		assert.Positive(t, run.Single)
 		assert.Positive(t, run.Many)
-		assert.Equal(t, "tcp", run.Handler)
+		require.NotNil(t, run.Phases.Total)
+		if run.Transport == "QUIC" {
+			assert.Equal(t, "quic", run.Handler)
+			assert.True(t, strings.HasPrefix(run.Hint, "quic:"))
+			assert.Nil(t, run.Phases.TLS)
+			continue
+		}
+		assert.Equal(t, run.Transport == "SOCKS", strings.HasPrefix(run.Handler, "socks via 127.0.0.1:"))
 		assert.True(t, strings.HasPrefix(run.Hint, "tcp:"))
 		require.NotNil(t, run.Phases.TLS)
-		require.NotNil(t, run.Phases.Total)
 		assert.Greater(t, *run.Phases.Total, *run.Phases.TLS)
 	}
+	wantSeen, wantLeft := shownHere()
+	assert.Equal(t, wantSeen, seen)
+	assert.Equal(t, wantLeft, left)
 }
 
 func TestDemoEndsAtTheFirstFailure(t *testing.T) {
 	ctx, interrupt := context.WithCancel(t.Context())
 	failure := errors.New("the first one")
 	tried := 0
-	listen := func(context.Context, string, []furl.Hint, *slog.Logger) (handlers.Acceptor, error) {
+	fails := demonstration{"fails", func(context.Context, *stage) error {
 		tried++
 		interrupt()
-		return nil, failure
-	}
-	list := []transport{{listen: listen, demos: make([]demoAddress, 2)}, {listen: listen, demos: make([]demoAddress, 2)}}
+		return failure
+	}}
 	e := newEnv(strings.NewReader(""), io.Discard, io.Discard, noEnviron)
-	assert.ErrorIs(t, e.demoAll(ctx, list, time.Millisecond, new(demoDocument)), failure)
+	assert.ErrorIs(t, e.demoAll(ctx, []demonstration{fails, fails}, time.Millisecond, new(demoDocument)), failure)
 	assert.Equal(t, 1, tried)
 }
 
@@ -70,8 +85,7 @@ func TestDemoSaysWhyItLeavesATransportOut(t *testing.T) {
 	e := newEnv(strings.NewReader(""), io.Discard, io.Discard, noEnviron)
 	var doc demoDocument
 	// Documentation addresses belong to no machine.
-	where := demoAddress{"TCP elsewhere", "192.0.2.1:0"}
-	require.NoError(t, e.demoOne(t.Context(), transports[0], where, time.Millisecond, &doc))
+	require.NoError(t, e.demoOne(t.Context(), direct("TCP elsewhere", "tcp:192.0.2.1:0"), time.Millisecond, &doc))
 	require.Len(t, doc.LeftOut, 1)
 	assert.Equal(t, "TCP elsewhere", doc.LeftOut[0].Transport)
 	assert.Contains(t, doc.LeftOut[0].Reason, "192.0.2.1")
@@ -79,6 +93,19 @@ func TestDemoSaysWhyItLeavesATransportOut(t *testing.T) {
 	e.stdout = &out
 	e.printDemo(&doc)
 	assert.Contains(t, out.String(), "Left out: TCP elsewhere, because of this:")
+}
+
+func TestDemoLeavesOutATorThatDoesNotAnswer(t *testing.T) {
+	r := foolscap(t, "demo", "--duration", "1ms", "--tor", "control:"+closedPort(t).Address())
+	require.Equal(t, exitOK, r.code, r.stderr)
+	assert.Contains(t, r.stdout, "Left out: Tor, because of this: tor: cannot make an onion service")
+	assert.Contains(t, r.stdout, "refused")
+}
+
+func TestDemoFailsIfItsProxyDoes(t *testing.T) {
+	r := foolscap(t, "demo", "--duration", "1ms", "--socks", closedPort(t).Address())
+	assert.Equal(t, exitUnreachable, r.code)
+	assert.Contains(t, r.stderr, "the proxy cannot be reached")
 }
 
 func TestDemoCanBeInterrupted(t *testing.T) {

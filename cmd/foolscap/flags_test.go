@@ -73,6 +73,12 @@ func TestWrongUsageIsTold(t *testing.T) {
 		{"call"}, {"call", "pb://x"}, {"call", "pb://x", "add"}, {"call", "nothing", "add"}, {"call", "-", "add"},
 		{"ping"}, {"ping", "a", "b"}, {"ping", "pb://x"}, {"ping", "--timeout", "x"},
 		{"furl", "a", "b"}, {"id"}, {"id", "show"}, {"id", "make", "x"}, {"id", "create", "--kind", "dsa", "x"},
+		{"serve", "--hidden"}, {"serve", "--hidden", "--listen", "quic:127.0.0.1:0"}, {"serve", "--listen", "tor", "--listen", "tcp:127.0.0.1:0"},
+		{"serve", "--listen", "tor", "--tor", "socks"}, {"serve", "--listen", "tor", "--listen", "tor:1"}, {"serve", "--onion-key", "x"},
+		{"serve", "--listen", "tor", "--location", "tcp:a.example.org:1"}, {"serve", "--tor", "vpn"}, {"serve", "--tor", "control:localhost:1"},
+		{"ping", "--tor", "vpn", someFURL}, {"ping", "--tor", "socks:x", someFURL}, {"ping", "--tor", "launch", "--tor-password", "x", someFURL},
+		{"ping", "--socks", "localhost:1", someFURL}, {"ping", "--socks", "127.0.0.1:1", "--hidden", someFURL}, {"ping", "--socks-login", "x", someFURL},
+		{"call", "--tor", "vpn", someFURL, "add"}, {"demo", "--tor", "vpn"}, {"demo", "--socks", "x"},
 		{"tokens", "a", "b"}, {"tokens", "--vocab", "2"}, {"tokens", "--vocab", "-1"},
 	} {
 		r := foolscap(t, args...)

@@ -106,15 +106,11 @@ const guessable = 16
 // judge says what this program makes of a hint.
 func judge(h furl.Hint) hintInfo {
 	info := hintInfo{Hint: string(h), Type: h.Type(), Address: h.Address()}
-	tr := findTransport(info.Type)
-	info.Handler = tr != nil
-	switch {
-	case tr == nil:
+	info.Handler = findTransport(info.Type) != nil
+	if !info.Handler {
 		info.Note = "no handler for this type is built in"
-	case tr.check != nil:
-		if err := tr.check(h); err != nil {
-			info.Note = err.Error()
-		}
+	} else if err := checkHint(h); err != nil {
+		info.Note = err.Error()
 	}
 	return info
 }

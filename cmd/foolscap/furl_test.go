@@ -11,7 +11,7 @@ import (
 const (
 	someTub    = "ka5xurmkm6wb6vuzeo3jpxwrw6kla6ce"
 	someSecret = "4jlb4dduwcp6h4ptrimbqmv5vc7uwxk6"
-	someFURL   = "pb://" + someTub + "@tcp:127.0.0.1:9,tub.example.org:10,tcp:127.1:11,tor:x.onion:12/" + someSecret
+	someFURL   = "pb://" + someTub + "@tcp:127.0.0.1:9,tub.example.org:10,tcp:127.1:11,i2p:x.i2p:12/" + someSecret
 )
 
 func TestFURLShowsThePartsButNotTheSecret(t *testing.T) {
@@ -56,9 +56,9 @@ func TestFURLWritesJSON(t *testing.T) {
 
 func TestFURLHasRemarks(t *testing.T) {
 	for text, remark := range map[string]string{
-		"pb://" + someTub + "@/" + someSecret:              "no hints",
-		"pb://" + someTub + "@tor:x.onion:1/" + someSecret: "none of the hints",
-		"pb://" + someTub + "@tcp:127.0.0.1:1/calc":        "only 4 characters",
+		"pb://" + someTub + "@/" + someSecret:            "no hints",
+		"pb://" + someTub + "@i2p:x.i2p:1/" + someSecret: "none of the hints",
+		"pb://" + someTub + "@tcp:127.0.0.1:1/calc":      "only 4 characters",
 	} {
 		r := foolscap(t, "furl", text)
 		assert.Equal(t, exitOK, r.code)

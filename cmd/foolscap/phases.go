@@ -54,6 +54,10 @@ func phasesOf(all []time.Duration) phases {
 	return phases{at(0), at(1), at(2), at(3), at(4), at(5), at(6)}
 }
 
+// notOnRoute is said of hints that could be dialled if the flags did not
+// exclude it.
+const notOnRoute = "with --hidden or --socks, hints of this type are not dialled: that would show the address of this machine"
+
 // fateOf says in which phase a hint has failed or hangs, and why.
 func fateOf(h tub.HintStatus) (phase, text string) {
 	phase = string(h.Phase)
@@ -78,6 +82,8 @@ func fateOf(h tub.HintStatus) (phase, text string) {
 		text = messageOf(dial.Err)
 	}
 	switch {
+	case errors.Is(h.Err, handlers.ErrNoHandler) && findTransport(h.Hint.Type()) != nil:
+		text = notOnRoute
 	case errors.Is(h.Err, handlers.ErrNoHandler):
 		text = fmt.Sprintf("no handler for hints of this type is built in, only for %s; ask for a FURL with other hints", transportTypes())
 	case errors.Is(h.Err, negotiate.ErrUnknownTub):

@@ -35,13 +35,17 @@ It succeeds if at least one hint works; with --all, only if every one does.`,
 # Are all the hints that we publish still good?
 foolscap ping --all --timeout 5s @demo.furl
 # Which ones fail?
-foolscap ping --json @demo.furl | jq -r '.hints[] | select(.ok | not) | .hint'`,
+foolscap ping --json @demo.furl | jq -r '.hints[] | select(.ok | not) | .hint'
+# From behind a proxy; and by a tor that is started for it.
+foolscap ping --socks 127.0.0.1:1080 @demo.furl
+foolscap ping --tor launch @onion.furl`,
 		codes: []exitCode{exitUnreachable, exitRemote, exitPartly, exitInterrupted},
 		setup: setupPing,
 	}
 }
 
 type pingFlags struct {
+	routeFlags
 	all     bool
 	timeout time.Duration
 }
@@ -49,7 +53,8 @@ type pingFlags struct {
 func setupPing(fs *flag.FlagSet) runFunc {
 	f := new(pingFlags)
 	fs.BoolVar(&f.all, "all", false, "fail with code 6 if some hints work and others do not")
-	durationVar(fs, &f.timeout, "timeout", 30*time.Second, "give each hint this `DURATION`; 0 for no limit but those of the phases (default 30s)")
+	f.define(fs)
+	durationVar(fs, &f.timeout, "timeout", usualTimeout, "give each hint this `DURATION`; 0 for no limit but those of the phases (default 30s, or 3m for what goes over tor)")
 	verbose := fs.Bool("verbose", false, "log what happens")
 	return func(ctx context.Context, e *env, args []string) error {
 		e.verbose = *verbose
@@ -80,20 +85,35 @@ func (f *pingFlags) run(ctx context.Context, e *env, target string) error {
 	if len(address.Hints) == 0 {
 		return &codedError{exitUnreachable, "the FURL has no hints, so there is nothing to try"}
 	}
+	logger := e.logger(slog.LevelWarn)
+	r, err := f.open(ctx, e, "socks", logger)
+	if err != nil {
+		return err
+	}
+	defer r.close()
 	pings := make([]ping, len(address.Hints))
 	var done atomic.Int64
+	trying := make([]atomic.Pointer[tub.Tub], len(pings)) // those in progress
 	stop := e.progress(func() string {
-		return fmt.Sprintf("trying %d hints, %d done", len(pings), done.Load())
+		text := fmt.Sprintf("trying %d hints, %d done", len(pings), done.Load())
+		for i := range trying {
+			if t := trying[i].Load(); t != nil {
+				info, _ := t.Info(address.TubID)
+				if news := progressOf(info); news != "" {
+					return text + "; " + news
+				}
+			}
+		}
+		return text
 	})
 	defer stop()
-	logger := e.logger(slog.LevelWarn)
 	slots := make(chan struct{}, maxPings)
 	var wg sync.WaitGroup
 	for i, hint := range address.Hints {
 		wg.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
-			pings[i] = f.try(ctx, logger, address, hint)
+			pings[i] = f.try(ctx, r, &trying[i], logger, address, hint)
 			done.Add(1)
 		})
 	}
@@ -102,21 +122,30 @@ func (f *pingFlags) run(ctx context.Context, e *env, target string) error {
 	return f.report(ctx, e, address, pings)
 }
 
-// try connects by one hint.
-func (f *pingFlags) try(ctx context.Context, logger *slog.Logger, address furl.FURL, hint furl.Hint) ping {
+// try connects by one hint. trying has its Tub meanwhile.
+func (f *pingFlags) try(ctx context.Context, r *route, trying *atomic.Pointer[tub.Tub], logger *slog.Logger, address furl.FURL, hint furl.Hint) ping {
 	p := ping{hint: hint}
 	id, err := tub.NewIdentity()
 	if err != nil {
 		p.err = err
 		return p
 	}
-	t, err := newTub(id, &tub.Options{Logger: logger})
+	t, err := r.newTub(id, &tub.Options{Logger: logger})
 	if err != nil {
 		p.err = err
 		return p
 	}
 	defer t.Close()
-	ctx, cancel := withTimeout(ctx, f.timeout)
+	trying.Store(t)
+	defer trying.Store(nil)
+	timeout := f.timeout
+	if timeout == usualTimeout {
+		timeout = 30 * time.Second
+		if f.hidden || hint.Type() == "tor" {
+			timeout = torTimeout
+		}
+	}
+	ctx, cancel := withTimeout(ctx, timeout)
 	defer cancel()
 	begun := time.Now()
 	ref, err := t.Connect(ctx, address.WithHints(hint))

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
@@ -31,12 +30,20 @@ The object has these methods, here with the types of Python:
   call_back(ref, method, value)  calls ref.method(value) and returns its answer
   hold(ref), drop()              keeps references; releases them, says how many
 
-It listens on a free TCP port of 127.0.0.1, unless --listen says otherwise.
-To be reached from other machines, listen on one of your addresses, or on all
-(tcp:0.0.0.0:PORT) and say with --location under which name they find you.
+It listens on a free TCP port of 127.0.0.1, unless --listen says otherwise:
+  tcp:IP:PORT, quic:IP:PORT  at one of your addresses, or at all of them with
+                             0.0.0.0; then say with --location under which
+                             name they find you
+  tor, tor:PORT              as an onion service, by the tor that --tor names;
+                             the FURL is printed once it is published
 
-With --cert, --furl-file and a --listen on a fixed port the FURL is the same the
-next time. Without --cert the Tub is a new one each time.
+A Tub that is reached over tor and at an address shows that both are the same
+machine, which it does only with --two-faces. --hidden makes a Tub that gives
+its address away by nothing that it does.
+
+With --cert, --furl-file and a --listen on a fixed port, or --onion-key for tor,
+the FURL is the same the next time. Without --cert the Tub is a new one each
+time.
 
 SIGINT or SIGTERM lets the calls in progress end, for at most --grace; a second
 one ends the program at once. An orderly end is a success.`,
@@ -46,25 +53,37 @@ foolscap serve
 foolscap serve --cert tub.pem --furl-file my.furl --listen tcp:127.0.0.1:9999
 # Be reached from elsewhere.
 foolscap serve --listen tcp:0.0.0.0:9999 --location tcp:tub.example.org:9999
+# By TCP and by QUIC.
+foolscap serve --listen tcp:127.0.0.1:9999 --listen quic:127.0.0.1:9999
+# As an onion service that is the same each time, by the tor that runs here.
+foolscap serve --hidden --listen tor --tor control --onion-key onion.key \
+    --cert tub.pem --furl-file onion.furl
 # Watch who calls what.
 foolscap serve --verbose`,
+		codes: []exitCode{exitInterrupted},
 		setup: setupServe,
 	}
 }
 
 type serveFlags struct {
-	listen, locations    texts
-	cert, name, furlFile string
-	grace                time.Duration
+	routeFlags
+	listen, locations              texts
+	cert, name, furlFile, onionKey string
+	twoFaces                       bool
+	grace                          time.Duration
 }
 
 func setupServe(fs *flag.FlagSet) runFunc {
 	f := new(serveFlags)
-	fs.Var(&f.listen, "listen", "listen at `TYPE:ADDRESS`, such as tcp:127.0.0.1:0 (the default) or tcp:[::1]:9999; repeatable")
+	fs.Var(&f.listen, "listen", "listen at `TYPE:ADDRESS`, such as tcp:127.0.0.1:0 (the default), quic:[::1]:9999, or tor; repeatable")
 	fs.Var(&f.locations, "location", "put this `HINT` into the FURL instead of the addresses listened on; repeatable")
 	fs.StringVar(&f.cert, "cert", "", "keep the identity of the Tub in this `FILE`, which is made if there is none")
 	fs.StringVar(&f.name, "name", "", "the `NAME` at the end of the FURL; one that can be guessed protects nothing, and it shows in the list of processes (default: random)")
 	fs.StringVar(&f.furlFile, "furl-file", "", "write the FURL to this `FILE` (mode 0600), and use the name that is in it already")
+	f.defineTor(fs, "make onion services by this `TOR`: control[:ADDRESS] or launch[:DIRECTORY], where ADDRESS is IP:PORT or unix:PATH (default control, at the usual port)")
+	fs.StringVar(&f.onionKey, "onion-key", "", "keep the key of the onion service, and with it its address, in this `FILE`, which is made if there is none (default: a new one each time)")
+	fs.BoolVar(&f.hidden, "hidden", false, "show nobody the address of this machine: refuse everything but tor")
+	fs.BoolVar(&f.twoFaces, "two-faces", false, "be reached over tor and at an address by the same identity")
 	durationVar(fs, &f.grace, "grace", 5*time.Second, "how long calls in progress may take at the end, a `DURATION` (default 5s)")
 	verbose := fs.Bool("verbose", false, "log connections and calls")
 	return func(ctx context.Context, e *env, args []string) error {
@@ -82,31 +101,34 @@ func (f *serveFlags) run(ctx context.Context, e *env) error {
 	}
 	e.keepSecret(f.name)
 	logger := e.logger(slog.LevelInfo)
-	if err := f.checkFURLFile(ctx); err != nil {
-		return err
-	}
-	acceptors, err := f.startListening(ctx, logger)
-	defer func() {
-		for _, a := range acceptors {
-			a.Close()
-		}
-	}()
+	listenings, locations, err := f.check(logger)
 	if err != nil {
 		return err
 	}
+	if err := f.checkFURLFile(ctx); err != nil {
+		return err
+	}
+	torLogger := logger
+	if !e.verbose {
+		torLogger = slog.New(bootstrapOnly{logger.Handler()})
+	}
+	r, err := f.open(ctx, e, "control", torLogger)
+	if err != nil {
+		return err
+	}
+	defer r.close()
 	id, err := servingIdentity(f.cert, logger)
 	if err != nil {
 		return err
 	}
-	t, err := newTub(id, &tub.Options{Logger: logger, Observer: observer(logger)})
+	t, err := r.newTub(id, &tub.Options{Logger: logger, Observer: observer(logger), TwoFaces: f.twoFaces})
 	if err != nil {
 		return err
 	}
 	defer t.Close()
-	for _, a := range acceptors {
-		if _, err := t.Listen(a); err != nil {
-			return err
-		}
+	w := where{identity: id, locations: locations, via: r.via, onionKey: f.onionKey, logger: logger}
+	if err := startListening(ctx, t, listenings, w); err != nil {
+		return err
 	}
 	address, err := f.publish(t, newDemo(t).object)
 	if err != nil {
@@ -127,6 +149,23 @@ func (f *serveFlags) run(ctx context.Context, e *env) error {
 	return nil
 }
 
+// bootstrapOnly is a log handler for what a tor says. The progress of its start
+// is what somebody waits for; most of the rest concerns nobody.
+type bootstrapOnly struct{ slog.Handler }
+
+func (h bootstrapOnly) Enabled(context.Context, slog.Level) bool { return true }
+
+func (h bootstrapOnly) Handle(ctx context.Context, r slog.Record) error {
+	if r.Level < slog.LevelWarn {
+		_, progress, ok := strings.Cut(r.Message, "Bootstrapped ")
+		if !ok {
+			return nil
+		}
+		r = slog.NewRecord(r.Time, slog.LevelInfo, "tor: bootstrap "+progress, r.PC)
+	}
+	return h.Handler.Handle(ctx, r)
+}
+
 // servingIdentity returns the identity in a file, which is made if need be, or
 // a new one.
 func servingIdentity(path string, logger *slog.Logger) (*tub.Identity, error) {
@@ -136,42 +175,85 @@ func servingIdentity(path string, logger *slog.Logger) (*tub.Identity, error) {
 	return tub.LoadOrCreateIdentity(path, logger)
 }
 
-// startListening listens wherever the flags say. All locations are advertised
-// by the first listener: they are the Tub's.
-func (f *serveFlags) startListening(ctx context.Context, logger *slog.Logger) (all []handlers.Acceptor, err error) {
+// check finds out what makes no sense in the flags, before anything is done.
+func (f *serveFlags) check(logger *slog.Logger) ([]listening, []furl.Hint, error) {
 	locations, err := f.parseLocations(logger)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	advertised := 0
+	var all []listening
+	onions, hinted := 0, 0
 	for _, text := range f.listen {
-		where, err := furl.ParseHint(text)
+		l, err := parseListening(text)
 		if err != nil {
-			return all, usagef("--listen %s: %v", quote(text), err)
+			return nil, nil, err
 		}
-		tr := findTransport(where.Type())
-		if tr == nil {
-			return all, usagef("--listen %s: give TYPE:ADDRESS with one of the types %s", quote(text), transportTypes())
+		if l.transport.hides {
+			onions++
 		}
-		acceptor, err := tr.listen(ctx, where.Address(), locations, logger)
-		var usage *usageError
-		switch {
-		case errors.As(err, &usage):
-			return all, usagef("--listen %s: %v", quote(text), err)
-		case err != nil:
-			return all, fmt.Errorf("--listen %s: %w", quote(text), err)
+		if !l.all {
+			hinted++
 		}
-		all = append(all, acceptor)
-		hints, _ := acceptor.Hints()
-		advertised += len(hints)
-		if locations != nil {
-			locations = []furl.Hint{}
+		all = append(all, l)
+	}
+	kind, _, _ := strings.Cut(f.tor, ":")
+	switch {
+	case f.hidden && onions < len(all):
+		err = usagef("--hidden: tcp and quic reveal the address of this machine; a hidden Tub listens at tor only: --listen tor")
+	case onions > 0 && onions < len(all) && !f.twoFaces:
+		err = usagef("everybody could tell that the onion service and the other addresses are one machine; run two of them with a --cert of its own each, or say --two-faces")
+	case onions > 0 && kind == "socks":
+		err = usagef("--listen tor: an onion service needs a tor of which more than the SOCKS port is known: --tor control or --tor launch")
+	case onions > 1:
+		err = usagef("--listen tor: one is enough")
+	case onions == 0 && f.onionKey != "":
+		err = usagef("--onion-key is for --listen tor")
+	case onions == len(all) && locations != nil:
+		err = usagef("--location is for what listens at an address; an onion service has one of its own")
+	case hinted == 0 && locations == nil:
+		err = usagef("nobody could connect: an address that stands for all addresses needs a --location, for example --location tcp:tub.example.org:9999")
+	}
+	return all, locations, err
+}
+
+// startListening listens, and lets the Tub accept when everything is
+// advertised: nobody is to come before the object is published, nor to get a
+// FURL with a part of the hints. All locations are advertised by the first that
+// listens at an address: they are the Tub's.
+func startListening(ctx context.Context, t *tub.Tub, all []listening, w where) (err error) {
+	var acceptors []handlers.Acceptor
+	defer func() {
+		for _, a := range acceptors {
+			a.Close()
+		}
+	}()
+	for _, l := range all {
+		a, err := l.listen(ctx, w)
+		if err != nil {
+			return err
+		}
+		acceptors = append(acceptors, a)
+		if w.locations != nil && !l.transport.hides {
+			w.locations = []furl.Hint{}
 		}
 	}
-	if advertised == 0 {
-		return all, usagef("nobody could connect: an address that stands for all addresses needs a --location, for example --location tcp:tub.example.org:9999")
+	for i, a := range acceptors {
+		if !all[i].transport.hides {
+			continue
+		}
+		w.logger.Info("waiting until the onion service is published; this may take a minute")
+		if err := awaitHints(ctx, a); err != nil {
+			return err
+		}
 	}
-	return all, nil
+	for len(acceptors) > 0 {
+		a := acceptors[0]
+		acceptors = acceptors[1:] // it is the Tub's from now on
+		if _, err := t.Listen(a); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // parseLocations reads the hints that are to be advertised. Of a type that is

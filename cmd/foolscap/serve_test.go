@@ -3,14 +3,17 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/foolscap-go/foolscap/handlers"
 	"github.com/foolscap-go/foolscap/protocol/furl"
 	"github.com/foolscap-go/foolscap/tub"
 )
@@ -96,11 +99,84 @@ func TestServeListensWhereItIsTold(t *testing.T) {
 	assert.NotContains(t, log, "location=tcp:")
 }
 
+func TestServeListensByQUIC(t *testing.T) {
+	s := serve(t, "--listen", "tcp:127.0.0.1:0", "--listen", "quic:127.0.0.1:0")
+	f, err := furl.Parse(s.furl)
+	require.NoError(t, err)
+	require.Len(t, f.Hints, 2)
+	assert.Equal(t, "tcp", f.Hints[0].Type())
+	assert.Equal(t, "quic", f.Hints[1].Type())
+	r := foolscapWith(t, f.WithHints(f.Hints[1]).Reveal(), "call", "-", "add", "2", "3")
+	assert.Equal(t, result{code: exitOK, stdout: "5\n"}, r)
+	assert.Equal(t, exitOK, foolscap(t, "ping", "--all", "@"+s.file).code)
+
+	s = serve(t, "--listen", "quic:0.0.0.0:0", "--location", "quic:tub.example.org:9")
+	f, err = furl.Parse(s.furl)
+	require.NoError(t, err)
+	assert.Equal(t, []furl.Hint{"quic:tub.example.org:9"}, f.Hints)
+}
+
+func TestServeFailsWhereThereIsNoTor(t *testing.T) {
+	out := filepath.Join(t.TempDir(), "onion.furl")
+	r := foolscap(t, "serve", "--hidden", "--listen", "tor", "--tor", "control:"+closedPort(t).Address(), "--furl-file", out)
+	assert.Equal(t, exitFailure, r.code)
+	assert.Empty(t, r.stdout)
+	assert.Contains(t, r.stderr, "refused")
+	assert.NoFileExists(t, out)
+}
+
+func TestServeShowsOfATorHowItsStartGetsOn(t *testing.T) {
+	var log strings.Builder
+	logger := slog.New(bootstrapOnly{slog.NewTextHandler(&log, nil)})
+	logger.Debug("tor: Nov 22 [notice] Bootstrapped 45% (requesting_descriptors): Asking")
+	logger.Debug("tor: Nov 22 [notice] Opening Socks listener")
+	logger.Warn("tor: Nov 22 [warn] the clock is wrong")
+	assert.Contains(t, log.String(), `level=INFO msg="tor: bootstrap 45% (requesting_descriptors): Asking"`)
+	assert.NotContains(t, log.String(), "Opening")
+	assert.Contains(t, log.String(), "the clock is wrong")
+}
+
+// A silent acceptor advertises nothing until it is told to.
+type silentAcceptor struct {
+	handlers.Acceptor
+	hints   atomic.Pointer[furl.Hint]
+	changed chan struct{}
+}
+
+func (a *silentAcceptor) Hints() ([]furl.Hint, <-chan struct{}) {
+	if h := a.hints.Load(); h != nil {
+		return []furl.Hint{*h}, nil
+	}
+	return nil, a.changed
+}
+
+func TestServeWaitsUntilAListenerAdvertisesItself(t *testing.T) {
+	a := &silentAcceptor{changed: make(chan struct{})}
+	ctx, interrupt := context.WithCancelCause(t.Context())
+	interrupt(errInterrupted)
+	require.ErrorIs(t, awaitHints(ctx, a), errInterrupted)
+	done := make(chan error)
+	go func() { done <- awaitHints(t.Context(), a) }()
+	hint := furl.Hint("tor:x.onion:1")
+	select {
+	case <-done:
+		t.Fatal("it has not waited")
+	default:
+	}
+	a.hints.Store(&hint)
+	close(a.changed)
+	require.NoError(t, <-done)
+}
+
 func TestServeTriesNothingWhenItIsUsedWrongly(t *testing.T) {
 	for _, c := range []struct{ flag, value, says string }{
 		{"--listen", "tcp:127.0.0.1:99999", "0..65535"},
 		{"--listen", "tcp:127.0.0.1", "port"},
 		{"--listen", "tcp:localhost:0", "must be an IP address"},
+		{"--listen", "quic:127.0.0.1:99999", "0..65535"},
+		{"--listen", "quic:localhost:0", "must be an IP address"},
+		{"--listen", "tor:0", "1..65535"},
+		{"--listen", "tor:onion", "1..65535"},
 		{"--location", "tcp:tub.example.org", "host:port"},
 		{"--location", "tcp:tub.example.org:0", "1..65535"},
 		{"--location", "127.1:9", "IPv4"},

@@ -3,87 +3,186 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/foolscap-go/foolscap/handlers"
+	"github.com/foolscap-go/foolscap/handlers/quic"
 	"github.com/foolscap-go/foolscap/handlers/tcp"
+	"github.com/foolscap-go/foolscap/handlers/tor"
 	"github.com/foolscap-go/foolscap/protocol/furl"
 	"github.com/foolscap-go/foolscap/tub"
 )
 
-// A transport is one way for connections to go, as the commands use it.
+// A transport is a type of hints, as the commands use it. What dials them is
+// up to the flags: see route.
 type transport struct {
-	// hintType is that of its hints, and the first part of what serve's
-	// --listen takes.
+	// hintType is also the first part of what serve's --listen takes.
 	hintType string
-	// handler makes what dials its hints; nil if every Tub has it anyway.
-	handler func() handlers.Handler
-	// listen listens on an address; with locations it advertises those, and
-	// nothing if the slice is empty but not nil. An address that makes no sense
-	// is a usageError.
-	listen func(ctx context.Context, address string, locations []furl.Hint, logger *slog.Logger) (handlers.Acceptor, error)
-	// check says what is wrong with the address of a hint; nil if there is
-	// nothing to check.
-	check func(furl.Hint) error
-	// demos are what the command demo shows.
-	demos []demoAddress
+	// hides says that listeners hide the address of this machine. They have an
+	// address of their own, and need no location.
+	hides bool
+	// checkListen says what is wrong with an address to listen at. all means
+	// that it stands for all addresses of the machine.
+	checkListen func(address string) (all bool, err error)
+	listen      func(ctx context.Context, w where) (handlers.Acceptor, error)
 }
 
-// A demoAddress is an address on this machine that demo listens on.
-type demoAddress struct{ name, address string }
+// where says where to listen, and as whom.
+type where struct {
+	address  string
+	identity *tub.Identity
+	// locations are advertised instead of the address, unless it is nil.
+	locations []furl.Hint
+	via       *tor.Tor
+	onionKey  string // a file, or ""
+	logger    *slog.Logger
+}
 
-// transports lists what is built in. All commands that dial, listen or show
-// transports go by it.
+// transports lists what is built in.
 var transports = []transport{
-	{
-		hintType: "tcp",
-		listen:   listenTCP,
-		check:    checkHostPort,
-		demos:    []demoAddress{{"TCP, IPv4", "127.0.0.1:0"}, {"TCP, IPv6", "[::1]:0"}},
-	},
+	{hintType: "tcp", checkListen: checkAddress, listen: listenTCP},
+	{hintType: "quic", checkListen: checkAddress, listen: listenQUIC},
+	{hintType: "tor", hides: true, checkListen: checkOnionPort, listen: listenTor},
 }
 
-func listenTCP(ctx context.Context, address string, locations []furl.Hint, logger *slog.Logger) (handlers.Acceptor, error) {
-	opts := []tcp.ListenOption{tcp.WithLogger(logger)}
-	if locations != nil {
-		opts = append(opts, tcp.WithLocation(locations...))
+func listenTCP(ctx context.Context, w where) (handlers.Acceptor, error) {
+	opts := []tcp.ListenOption{tcp.WithLogger(w.logger)}
+	if w.locations != nil {
+		opts = append(opts, tcp.WithLocation(w.locations...))
 	}
-	l, err := tcp.Listen(ctx, address, opts...)
-	var system *net.OpError
-	switch {
-	case err == nil:
-		return l, nil
-	case errors.As(err, &system) || ctx.Err() != nil:
-		return nil, err
+	l, err := tcp.Listen(ctx, w.address, opts...)
+	if err != nil {
+		return nil, err // and no *tcp.Listener in an interface
 	}
-	return nil, &usageError{err.Error()} // the address makes no sense
+	return l, nil
 }
 
-// checkHostPort is for hints of the form type:host:port.
-func checkHostPort(h furl.Hint) error {
-	_, _, err := h.HostPort()
-	return err
-}
-
-// newTub makes a Tub that can dial every transport.
-func newTub(id *tub.Identity, opts *tub.Options) (*tub.Tub, error) {
-	t, err := tub.New(id, opts)
+func listenQUIC(ctx context.Context, w where) (handlers.Acceptor, error) {
+	var opts []quic.ListenOption
+	if w.locations != nil {
+		opts = append(opts, quic.WithLocation(w.locations...))
+	}
+	l, err := quic.Listen(ctx, w.address, w.identity.Certificate(), opts...)
 	if err != nil {
 		return nil, err
 	}
-	for _, tr := range transports {
-		if tr.handler == nil {
-			continue
+	return l, nil
+}
+
+func listenTor(ctx context.Context, w where) (handlers.Acceptor, error) {
+	port, err := onionPort(w.address)
+	if err != nil {
+		return nil, err
+	}
+	opts := []tor.ListenOption{tor.WithLogger(w.logger)}
+	if w.onionKey != "" {
+		opts = append(opts, tor.WithKeyFile(w.onionKey))
+	}
+	l, err := tor.Listen(ctx, w.via, port, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+// checkAddress is for addresses of the form ip:port, [ip]:port and :port.
+func checkAddress(address string) (all bool, err error) {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return false, err
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return false, errors.New("the port must be a number in 0..65535")
+	}
+	if host == "" {
+		return true, nil
+	}
+	ip, err := netip.ParseAddr(host)
+	if err != nil {
+		return false, errors.New("the host must be an IP address, or be left out to listen on all; a name is given as a --location")
+	}
+	return ip.IsUnspecified(), nil
+}
+
+// defaultOnionPort is that of onion services unless --listen says otherwise.
+// Nobody else uses their addresses, so any port would do.
+const defaultOnionPort = 3457
+
+func onionPort(address string) (uint16, error) {
+	if address == "" {
+		return defaultOnionPort, nil
+	}
+	port, err := strconv.ParseUint(address, 10, 16)
+	if err != nil || port == 0 {
+		return 0, errors.New("the port of an onion service must be a number in 1..65535")
+	}
+	return uint16(port), nil
+}
+
+func checkOnionPort(address string) (all bool, err error) {
+	_, err = onionPort(address)
+	return false, err
+}
+
+// A listening is a value of --listen that makes sense.
+type listening struct {
+	text      string
+	transport *transport
+	address   string
+	all       bool
+}
+
+func parseListening(text string) (listening, error) {
+	hintType, address, _ := strings.Cut(text, ":")
+	tr := findTransport(hintType)
+	if hint := furl.Hint(text); tr == nil && hint.Type() == "tcp" { // "host:port" is short for TCP
+		tr, address = findTransport("tcp"), text
+	}
+	if tr == nil {
+		return listening{}, usagef("--listen %s: give TYPE:ADDRESS with one of the types %s", quote(text), transportTypes())
+	}
+	all, err := tr.checkListen(address)
+	if err != nil {
+		return listening{}, usagef("--listen %s: %v", quote(text), err)
+	}
+	return listening{text, tr, address, all}, nil
+}
+
+func (l listening) listen(ctx context.Context, w where) (handlers.Acceptor, error) {
+	w.address = l.address
+	a, err := l.transport.listen(ctx, w)
+	if err != nil {
+		return nil, fmt.Errorf("--listen %s: %w", quote(l.text), err)
+	}
+	return a, nil
+}
+
+// awaitHints waits until an acceptor advertises something, or never will.
+func awaitHints(ctx context.Context, a handlers.Acceptor) error {
+	for {
+		hints, changed := a.Hints()
+		if len(hints) > 0 || changed == nil {
+			return nil
 		}
-		if err := t.Handle(tr.hintType, tr.handler()); err != nil {
-			t.Close()
-			return nil, err
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return context.Cause(ctx)
 		}
 	}
-	return t, nil
+}
+
+// checkHint says what is wrong with a hint of a type that is built in: all
+// these types have the form type:host:port.
+func checkHint(h furl.Hint) error {
+	_, _, err := h.HostPort()
+	return err
 }
 
 // findTransport returns the transport for a type of hints, or nil.

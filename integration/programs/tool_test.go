@@ -1,0 +1,102 @@
+//go:build linux
+
+package programs
+
+import (
+	"bufio"
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/foolscap-go/foolscap/integration/internal/tornet"
+)
+
+// serve starts "foolscap serve" and returns the line that it prints once its object can be called.
+func serve(t *testing.T, tool string, flags ...string) (line string, stop func() (log string)) {
+	t.Helper()
+	cmd := exec.Command(tool, append([]string{"serve"}, flags...)...)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	stdout, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() { cmd.Process.Kill() })
+	line, err = bufio.NewReader(stdout).ReadString('\n')
+	if err != nil {
+		cmd.Wait()
+		t.Fatalf("serve has ended: %s", &stderr)
+	}
+	return line, func() string {
+		require.NoError(t, cmd.Process.Signal(os.Interrupt))
+		require.NoError(t, cmd.Wait(), &stderr)
+		return stderr.String()
+	}
+}
+
+func TestTheToolServesAndCallsOverTor(t *testing.T) {
+	client := tornet.Shared(t).Client(t)
+	tool, dir := build(t, "cmd/foolscap"), t.TempDir()
+	control := "control:unix:" + client.ControlSocket
+	file := filepath.Join(dir, "onion.furl")
+	flags := []string{"--hidden", "--listen", "tor:80", "--tor", control, "--furl-file", file,
+		"--cert", filepath.Join(dir, "tub.pem"), "--onion-key", filepath.Join(dir, "onion.key")}
+	first := ""
+	for range 2 { // the second time, the address and the name are the same
+		line, stop := serve(t, tool, flags...)
+		assert.Regexp(t, `^pb://\w{32}@tor:\w{56}\.onion:80/\w{32}\n$`, line)
+		if first != "" {
+			assert.Equal(t, first, line)
+		}
+		first = line
+
+		for _, via := range []string{"socks:" + client.SOCKS, "control:" + client.ControlPort, control} {
+			assert.Regexp(t, `\.onion:80  tor via .+  ok  +\d`, retry(t, tool, "ping", "--timeout", "15s", "--tor", via, "@"+file))
+			assert.Equal(t, "5\n", retry(t, tool, "call", "--timeout", "15s", "--hidden", "--tor", via, "@"+file, "add", "2", "3"))
+		}
+		log := stop()
+		assert.Contains(t, log, "waiting until the onion service is published")
+		assert.Contains(t, log, "the onion service is published")
+	}
+}
+
+func TestTheToolServesByEveryTransport(t *testing.T) {
+	client := tornet.Shared(t).Client(t)
+	tool, file := build(t, "cmd/foolscap"), filepath.Join(t.TempDir(), "demo.furl")
+	line, stop := serve(t, tool, "--two-faces", "--listen", "tcp:127.0.0.1:0", "--listen", "quic:127.0.0.1:0", "--listen", "tor",
+		"--tor", "control:"+client.ControlPort, "--furl-file", file)
+	assert.Regexp(t, `@tcp:127\.0\.0\.1:\d+,quic:127\.0\.0\.1:\d+,tor:\w{56}\.onion:3457/`, line)
+	retry(t, tool, "ping", "--all", "--timeout", "15s", "--tor", "socks:"+client.SOCKS, "@"+file)
+	stop()
+}
+
+func TestTheToolSaysWhatItIsWaitingForWhenATorStarts(t *testing.T) {
+	tornet.Require(t)
+	// A tor that it starts itself is one of the real network, which cannot be reached from here.
+	cmd := exec.Command(build(t, "cmd/foolscap"), "serve", "--hidden", "--listen", "tor", "--tor", "launch:"+t.TempDir())
+	stderr, err := cmd.StderrPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() { cmd.Process.Kill() })
+	said := ""
+	for lines := bufio.NewScanner(stderr); lines.Scan(); {
+		said += lines.Text() + "\n"
+		if bytes.Contains(lines.Bytes(), []byte("tor: bootstrap 0%")) {
+			require.NoError(t, cmd.Process.Signal(os.Interrupt))
+		}
+	}
+	assert.Error(t, cmd.Wait())
+	assert.Equal(t, 130, cmd.ProcessState.ExitCode(), said)
+	assert.Contains(t, said, "tor: bootstrap 0%")
+}
+
+func TestTheToolShowsAnOnionService(t *testing.T) {
+	client := tornet.Shared(t).Client(t)
+	output := retry(t, build(t, "cmd/foolscap"), "demo", "--duration", "50ms", "--tor", "control:"+client.ControlPort)
+	assert.Regexp(t, `(?m)^Tor +tor:\w{56}\.onion:3457  tor via control port `, output)
+	assert.NotContains(t, output, "Left out: Tor")
+}
