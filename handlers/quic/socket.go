@@ -103,8 +103,19 @@ func (e *endpoint) join() { e.count(1, 0) }
 // leave ends what join or newEndpoint began.
 func (e *endpoint) leave() { e.count(-1, 0) }
 
-// linger makes of a user one that waits, in f, for its peer to read the rest.
-func (e *endpoint) linger(f func()) {
+// maxLingering bounds the streams that wait for peers who read nothing: nobody
+// counts them any more.
+const maxLingering = 64
+
+// linger makes of a user one that waits, in f, for its peer to read the rest. It
+// returns false, and does nothing, when too many do already.
+func (e *endpoint) linger(f func()) bool {
+	e.mu.Lock()
+	full := e.lingering >= maxLingering
+	e.mu.Unlock()
+	if full {
+		return false
+	}
 	e.lingerers.Go(func() {
 		f()
 		e.count(0, -1)
@@ -112,6 +123,7 @@ func (e *endpoint) linger(f func()) {
 	if e.count(-1, 1) {
 		e.lingerers.Wait()
 	}
+	return true
 }
 
 // count reports whether it has shut the endpoint.

@@ -141,7 +141,11 @@ func (s *stream) close() {
 	case <-done:
 		s.endpoint.leave()
 	case <-timer.C:
-		s.endpoint.linger(func() { <-done })
+		if !s.endpoint.linger(func() { <-done }) {
+			s.end(CloseUnread)
+			<-done
+			s.endpoint.leave()
+		}
 	}
 }
 
