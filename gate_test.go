@@ -85,7 +85,7 @@ var reachingMethods = regexp.MustCompile(
 
 func TestOnlyHandlersReachOut(t *testing.T) {
 	sources := productSources(t)
-	for _, name := range []string{"tub/tub.go", "tub/internal/keyfile/posix.go", "protocol/broker/stream_unix.go", "handlers/dial.go", "cmd/foolscap/main.go"} {
+	for _, name := range []string{"tub/tub.go", "internal/keyfile/posix.go", "protocol/broker/stream_unix.go", "handlers/dial.go", "cmd/foolscap/main.go"} {
 		require.True(t, slices.ContainsFunc(sources, func(s source) bool { return s.name == name }), "%s is not looked at", name)
 	}
 	for _, found := range reachesOut(t, sources) {

@@ -63,13 +63,13 @@ var rooms = map[string]room{
 	"handlers/internal/reach": {own: []string{"handlers", "protocol/furl"}}, // of transports that connect to addresses themselves
 	"handlers/tcp":            {own: []string{"handlers", "handlers/internal/reach", "protocol/furl"}},
 	"handlers/*":              {own: []string{"handlers", "handlers/internal/reach", "protocol/furl"}, outside: []string{xnet, bine, quicGo}},
-	"handlers/tor":            {own: []string{"handlers", "handlers/socks", "protocol/furl"}, outside: []string{bine}}, // tor speaks SOCKS
+	"handlers/tor":            {own: []string{"handlers", "handlers/socks", "internal/keyfile", "protocol/furl"}, outside: []string{bine}}, // tor speaks SOCKS
 	"handlers/handlertest":    {own: []string{"handlers", "protocol/furl", "tub"}, outside: []string{testify, xnet}},
 
-	"tub":                  {own: append([]string{"tub/internal/keyfile"}, tubImports...)},
-	"tub/internal/keyfile": {},
-	"flog":                 {own: append([]string{"tub"}, tubImports...)},
-	"appserver":            {own: append([]string{"tub"}, tubImports...)},
+	"tub":              {own: append([]string{"internal/keyfile"}, tubImports...)},
+	"internal/keyfile": {}, // keys and FURLs in files
+	"flog":             {own: append([]string{"tub"}, tubImports...)},
+	"appserver":        {own: append([]string{"tub"}, tubImports...)},
 
 	"examples/*":   {own: []string{"tub", "handlers", "handlers/*"}},
 	"examples/*/*": {own: []string{"tub", "handlers", "handlers/*"}},

@@ -12,7 +12,7 @@ import (
 
 	"github.com/foolscap-go/foolscap/protocol/furl"
 	"github.com/foolscap-go/foolscap/protocol/negotiate"
-	"github.com/foolscap-go/foolscap/tub/internal/keyfile"
+	"github.com/foolscap-go/foolscap/internal/keyfile"
 )
 
 // An Identity is the key of a Tub and its certificate, whose digest is the

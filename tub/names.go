@@ -11,7 +11,7 @@ import (
 	"weak"
 
 	"github.com/foolscap-go/foolscap/protocol/furl"
-	"github.com/foolscap-go/foolscap/tub/internal/keyfile"
+	"github.com/foolscap-go/foolscap/internal/keyfile"
 )
 
 // A FURL is the address of an object, and the right to call it; see package

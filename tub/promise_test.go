@@ -26,7 +26,7 @@ func reviewPair(t *testing.T, serverOpts *tub.Options) (server, client *tub.Tub,
 }
 
 func TestAHiddenTubDoesNotTellPeersOfItsMachineByWhatBuildsOnAFailure(t *testing.T) {
-	const secret = "/home/alice/at/192.0.2.77"
+	const secret = "/srv/alice/at/192.0.2.77"
 	for _, how := range []string{"promise", "panic"} {
 		t.Run(how, func(t *testing.T) {
 			go_ := make(chan struct{})

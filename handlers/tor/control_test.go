@@ -209,8 +209,7 @@ func TestADialWaitsUntilTorIsReady(t *testing.T) {
 			}
 		}
 	}
-	await("connecting to tor's control port " + f.Address)
-	await("bootstrap 10%")
+	await("bootstrap 10%") // what was before that may have been too short to be told
 	f.event("STATUS_CLIENT %s", bootstrapped(45))
 	await("bootstrap 45%")
 	f.event("STATUS_CLIENT NOTICE CIRCUIT_ESTABLISHED")

@@ -257,7 +257,7 @@ func TestKeyFilesThatAreNotUsed(t *testing.T) {
 	})
 	t.Run("a directory", func(t *testing.T) {
 		_, err := tor.Listen(t.Context(), tor.Control(tor.ControlConfig{Address: unused(t)}), 80, tor.WithKeyFile(t.TempDir()))
-		assert.ErrorContains(t, err, "is not a file")
+		assert.ErrorContains(t, err, "not a regular file")
 	})
 	t.Run("one whose directory is missing", func(t *testing.T) {
 		_, err := tor.Listen(t.Context(), tor.Control(tor.ControlConfig{Address: unused(t)}), 80, tor.WithKeyFile(filepath.Join(t.TempDir(), "no", "key")))
