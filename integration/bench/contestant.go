@@ -55,11 +55,13 @@ type streamer interface {
 
 // implementations are what the processes of this command can act as.
 var implementations = map[string]implementation{
-	"tls":      bareTLS{},
-	"answered": answeredTLS{},
-	"netrpc":   netRPC{},
-	"grpc":     gRPC{},
-	"foolscap": foolscap{},
+	"tls":           bareTLS{},
+	"answered":      answeredTLS{},
+	"netrpc":        netRPC{},
+	"grpc":          gRPC{},
+	"foolscap":      foolscap{},
+	"quic":          bareQUIC{},
+	"foolscap-quic": foolscapQUIC{},
 }
 
 // python names the program of Python Foolscap that stands beside the
@@ -91,12 +93,17 @@ var contestants = []contestant{
 	{baselineNetRPC, "net/rpc", "netrpc", "netrpc"},
 	{baselineGRPC, "gRPC-go", "grpc", "grpc"},
 	{ours, "Go to Go", "foolscap", "foolscap"},
+	{"quic", "bare QUIC", "quic", "quic"},
+	{"foolscap-quic", "Go by QUIC", "foolscap-quic", "foolscap-quic"},
 	{"foolscap-python", "Go to Python", "foolscap", python},
 	{"python-foolscap", "Python to Go", python, "foolscap"},
 	{"python", "Python to Python", python, python},
 }
 
 func (c contestant) needsPython() bool { return c.client == python || c.server == python }
+
+// overUDP reports whether the relay, and what reads off it, is of no use.
+func (c contestant) overUDP() bool { return c.client == "quic" || c.client == "foolscap-quic" }
 
 // allGo reports whether both ends are Go, so that figures of the Go runtime
 // can be had from both.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 
+	"github.com/foolscap-go/foolscap/handlers"
 	"github.com/foolscap-go/foolscap/handlers/tcp"
 	"github.com/foolscap-go/foolscap/protocol/furl"
 	"github.com/foolscap-go/foolscap/tub"
@@ -21,11 +22,16 @@ func (foolscap) serve() (endpoint, error) {
 	if err != nil {
 		return endpoint{}, err
 	}
-	t, err := tub.New(identity, nil)
+	listener, err := tcp.Listen(context.Background(), "127.0.0.1:0")
 	if err != nil {
 		return endpoint{}, err
 	}
-	listener, err := tcp.Listen(context.Background(), "127.0.0.1:0")
+	return serveTub(identity, listener, listener.Addr().(*net.TCPAddr).String())
+}
+
+// serveTub makes a Tub that is reached by the listener, at addr.
+func serveTub(identity *tub.Identity, listener handlers.Acceptor, addr string) (endpoint, error) {
+	t, err := tub.New(identity, nil)
 	if err != nil {
 		return endpoint{}, err
 	}
@@ -39,7 +45,7 @@ func (foolscap) serve() (endpoint, error) {
 	if err != nil {
 		return endpoint{}, err
 	}
-	return endpoint{addr: listener.Addr().(*net.TCPAddr).String(), target: f.Reveal()}, nil
+	return endpoint{addr: addr, target: f.Reveal()}, nil
 }
 
 func (foolscap) newClient() (client, error) {
@@ -55,11 +61,14 @@ func (foolscap) newClient() (client, error) {
 // of a Tub ends with the Tub, so each connection has another one.
 type foolscapClient struct {
 	identity *tub.Identity
+	prepare  func(*tub.Tub) error // or nil
 	tub      *tub.Tub
 }
 
 func (c *foolscapClient) renew() (err error) {
-	c.tub, err = tub.New(c.identity, nil)
+	if c.tub, err = tub.New(c.identity, nil); err == nil && c.prepare != nil {
+		err = c.prepare(c.tub)
+	}
 	return err
 }
 

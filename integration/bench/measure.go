@@ -75,6 +75,9 @@ func (e *entrant) start(ctx context.Context) (err error) {
 	if _, err := e.client.ask(ctx, request{Op: opConnect, Target: e.at.target}); err != nil {
 		return err
 	}
+	if e.contestant.overUDP() {
+		return nil
+	}
 	// Read off the wire what TLS agrees on.
 	_, err = e.firstAnswer(ctx, 0)
 	return err
@@ -133,7 +136,7 @@ var measurements = []measurement{
 	{name: "costs", run: measureCosts},
 	{name: "memory", run: measureMemory, applies: oneKind, untimed: true},
 	{name: "connections", run: measureConnections, profiled: true},
-	{name: "roundtrips", run: measureRoundTrips},
+	{name: "roundtrips", run: measureRoundTrips, applies: overTCP},
 }
 
 // selectMeasurements returns those whose names are in the comma separated
@@ -145,7 +148,9 @@ func selectMeasurements(list string) ([]measurement, error) {
 // carriesCalls is false for the contestant that has one answer outstanding at
 // most: bare TLS, where a second block before the answer to the first would
 // need what the other contestants are there to provide.
-func carriesCalls(c contestant) bool { return c.client != baselineTLS }
+func carriesCalls(c contestant) bool { return c.client != baselineTLS && c.client != "quic" }
+
+func overTCP(c contestant) bool { return !c.overUDP() }
 
 // oneKind is true when both ends can be in one process.
 func oneKind(c contestant) bool { return c.client == c.server }

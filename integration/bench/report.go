@@ -43,7 +43,9 @@ A call is sink(%d bytes) → length. %s
 
 	text.WriteString("\nTLS agreed on:\n")
 	for _, c := range o.contestants {
-		fmt.Fprintf(&text, "  %s: %v\n", c.title, o.hellos[c.name])
+		if !c.overUDP() {
+			fmt.Fprintf(&text, "  %s: %v\n", c.title, o.hellos[c.name])
+		}
 	}
 	for _, c := range contestants {
 		if why, ok := o.skipped[c.name]; ok {
@@ -227,7 +229,7 @@ func (o *outcome) writeJSON(w io.Writer) error {
 			continue
 		}
 		described := jsonContestant{Name: c.name, Title: c.title, Client: c.client, Server: c.server, Skipped: why}
-		if !skipped {
+		if !skipped && !c.overUDP() {
 			described.TLS = o.hellos[c.name].String()
 		}
 		report.Contestants = append(report.Contestants, described)

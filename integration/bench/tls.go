@@ -70,12 +70,12 @@ func dialTLS(ctx context.Context, identity tls.Certificate, target string) (*tls
 	return conn.(*tls.Conn), nil
 }
 
-func (bareTLS) serve() (endpoint, error) { return listenTLS(serveBare) }
+func (bareTLS) serve() (endpoint, error) { return listenTLS(func(conn *tls.Conn) { serveBare(conn) }) }
 
 // serveBare answers until the connection ends. It keeps one buffer for calls,
 // and none that is large: an idle connection shall show what TLS needs, not
 // what this function does.
-func serveBare(conn *tls.Conn) {
+func serveBare(conn bareStream) {
 	var (
 		header [bareHeader]byte
 		answer [bareAnswer]byte
@@ -129,7 +129,7 @@ func (c *bareClient) dial(ctx context.Context, target string) (connection, error
 }
 
 type bareConn struct {
-	conn    *tls.Conn
+	conn    bareStream
 	request bytes.Buffer
 	answer  [bareAnswer]byte
 }
