@@ -22,6 +22,7 @@ func TestTwoFURLsAreDialledOnDifferentCircuits(t *testing.T) {
 	require.NoError(t, err)
 	defer l.Close()
 	dialler := network.Start(t, tornet.Options{Torrc: []string{"MapAddress server.test " + tornet.PublicIP}})
+	dialler.WaitExit(t)
 	hint := furl.StreamHint("tcp", "server.test", uint16(l.Addr().(*net.TCPAddr).Port))
 	a, b := someTubID(t), someTubID(t)
 

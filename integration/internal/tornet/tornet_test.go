@@ -36,6 +36,7 @@ func TestTheNetworkCarriesConnectionsToItsExit(t *testing.T) {
 
 	client := n.Client(t)
 	require.Equal(t, client.SOCKS, n.Client(t).SOCKS, "it is the same tor")
+	client.WaitExit(t)
 	dialer, err := proxy.SOCKS5("tcp", client.SOCKS, nil, nil)
 	require.NoError(t, err)
 	conn, err := dialer.Dial("tcp", echo.Addr().String())
