@@ -10,9 +10,9 @@ import (
 	"io/fs"
 	"log/slog"
 
+	"github.com/foolscap-go/foolscap/internal/keyfile"
 	"github.com/foolscap-go/foolscap/protocol/furl"
 	"github.com/foolscap-go/foolscap/protocol/negotiate"
-	"github.com/foolscap-go/foolscap/internal/keyfile"
 )
 
 // An Identity is the key of a Tub and its certificate, whose digest is the

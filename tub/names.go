@@ -10,8 +10,8 @@ import (
 	"sync"
 	"weak"
 
-	"github.com/foolscap-go/foolscap/protocol/furl"
 	"github.com/foolscap-go/foolscap/internal/keyfile"
+	"github.com/foolscap-go/foolscap/protocol/furl"
 )
 
 // A FURL is the address of an object, and the right to call it; see package
