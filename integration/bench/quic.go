@@ -28,7 +28,7 @@ func (bareQUIC) serve() (endpoint, error) {
 	}
 	config := serverTLS(identity)
 	config.NextProtos = []string{benchProtocol}
-	listener, err := quicgo.ListenAddr("127.0.0.1:0", config, nil)
+	listener, err := quicgo.ListenAddr("127.0.0.1:0", config, &quicgo.Config{KeepAlivePeriod: 10 * time.Second})
 	if err != nil {
 		return endpoint{}, err
 	}
@@ -65,7 +65,7 @@ func (c *quicClient) dial(ctx context.Context, target string) (connection, error
 	}
 	config := clientTLS(c.identity, server)
 	config.NextProtos = []string{benchProtocol}
-	conn, err := quicgo.DialAddr(ctx, addr, config, nil)
+	conn, err := quicgo.DialAddr(ctx, addr, config, &quicgo.Config{KeepAlivePeriod: 10 * time.Second})
 	if err != nil {
 		return nil, err
 	}
