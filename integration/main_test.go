@@ -1,13 +1,10 @@
 package integration
 
 import (
-	"fmt"
 	"os"
-	"regexp"
-	"runtime"
-	"strings"
 	"testing"
-	"time"
+
+	"github.com/foolscap-go/foolscap/integration/internal/leftovers"
 )
 
 // TestMain makes sure that the Tubs of all tests, which are closed by then, have left no goroutine behind.
@@ -15,37 +12,5 @@ func TestMain(m *testing.M) {
 	if os.Getenv(childVariable) != "" {
 		os.Exit(runChild())
 	}
-	code := m.Run()
-	if left := leftGoroutines(5 * time.Second); code == 0 && len(left) > 0 {
-		fmt.Fprintf(os.Stderr, "%d goroutines are left when all Tubs are closed:\n\n%s\n", len(left), strings.Join(left, "\n\n"))
-		code = 1
-	}
-	os.Exit(code)
-}
-
-var ours = regexp.MustCompile(`foolscap-go/foolscap/(tub|protocol|handlers)`)
-
-// leftGoroutines returns the stacks of the goroutines of our Tubs that are still there after a while.
-func leftGoroutines(patience time.Duration) []string {
-	deadline := time.After(patience)
-	again := time.NewTicker(10 * time.Millisecond)
-	defer again.Stop()
-	for {
-		stacks := make([]byte, 16<<20)
-		stacks = stacks[:runtime.Stack(stacks, true)]
-		var left []string
-		for stack := range strings.SplitSeq(string(stacks), "\n\n") {
-			if ours.MatchString(stack) {
-				left = append(left, stack)
-			}
-		}
-		if len(left) == 0 {
-			return nil
-		}
-		select {
-		case <-again.C:
-		case <-deadline:
-			return left
-		}
-	}
+	os.Exit(leftovers.Check(m.Run(), ""))
 }

@@ -1,48 +1,13 @@
 package quic_test
 
 import (
-	"fmt"
 	"os"
-	"regexp"
-	"runtime"
-	"strings"
 	"testing"
-	"time"
+
+	"github.com/foolscap-go/foolscap/integration/internal/leftovers"
 )
 
 // TestMain makes sure that the Tubs of all tests, which are closed by then, have left no goroutine behind.
 func TestMain(m *testing.M) {
-	code := m.Run()
-	if left := leftGoroutines(); code == 0 && len(left) > 0 {
-		fmt.Fprintf(os.Stderr, "%d goroutines are left when all Tubs are closed:\n\n%s\n", len(left), strings.Join(left, "\n\n"))
-		code = 1
-	}
-	os.Exit(code)
-}
-
-var ours = regexp.MustCompile(`foolscap-go/foolscap/(tub|protocol|handlers)|quic-go/quic-go`)
-
-// leftGoroutines returns the stacks of the goroutines of our Tubs, and of quic-go, that are still there after a while.
-func leftGoroutines() []string {
-	deadline := time.After(5 * time.Second)
-	again := time.NewTicker(10 * time.Millisecond)
-	defer again.Stop()
-	for {
-		stacks := make([]byte, 16<<20)
-		stacks = stacks[:runtime.Stack(stacks, true)]
-		var left []string
-		for stack := range strings.SplitSeq(string(stacks), "\n\n") {
-			if ours.MatchString(stack) {
-				left = append(left, stack)
-			}
-		}
-		if len(left) == 0 {
-			return nil
-		}
-		select {
-		case <-again.C:
-		case <-deadline:
-			return left
-		}
-	}
+	os.Exit(leftovers.Check(m.Run(), "quic-go/quic-go"))
 }

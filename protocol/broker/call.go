@@ -52,9 +52,7 @@ type Pending struct {
 	begun  time.Time
 	then   func(error) // runs at the end, in place of closing done
 	unread bool        // what comes is not even built
-	// started runs under mu when the call has its number.
-	started func()
-	built   *Promise // whose answer the call was made on
+	built  *Promise    // whose answer the call was made on
 	// chained is the call as interceptors have let it end.
 	chained chan error
 	giveUp  context.CancelCauseFunc
@@ -100,7 +98,7 @@ func (b *Broker) encodeCall(req int64, to callee, method string, args Args, borr
 	target, flags := int64(0), int64(0)
 	switch {
 	case to.answer != nil:
-		target, flags = to.answer.req, flagAnswer
+		target, flags = to.answer.call.req, flagAnswer
 	case to.object != nil:
 		target = to.object.p.clid
 	}
@@ -181,9 +179,6 @@ func (b *Broker) begin(ctx context.Context, p *Pending, to callee, args Args, le
 		return b.callError(p, NotSent, err)
 	}
 	p.req = b.nextRequest()
-	if p.started != nil {
-		p.started()
-	}
 	b.mu.Unlock()
 	m, err := b.encodeCall(p.req, to, method, args, lend)
 	if err != nil {

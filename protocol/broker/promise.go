@@ -37,7 +37,7 @@ var ErrNotRun = errors.New("not run, because the call that it builds on has fail
 // know Pipelining they wait for the answer here. It is safe for concurrent use.
 type Promise struct {
 	b      *Broker
-	req    int64
+	call   *Pending // nil if interceptors make it
 	method string
 	root   *Promise // the look-up that all of this builds on, if it does
 	secret string   // the name in that
@@ -150,7 +150,7 @@ func (p *Promise) begin(ctx context.Context, to callee, args Args) error {
 		call.unsetCharge()
 		p.settle(call.explain())
 	}
-	call.started = func() { p.req = call.req } // before anybody can call on it
+	p.call = call
 	return b.begin(ctx, call, to, args, false)
 }
 
@@ -170,8 +170,8 @@ func (p *Promise) settleWith(remote *Remote, err error) {
 	if p.root == p && err == nil {
 		b.known = true
 	}
-	if p.req != 0 && b.pipes && b.err == nil {
-		b.dropAnswer(p.req) // no call on it is sent from here on
+	if p.call != nil && b.pipes && b.err == nil {
+		b.dropAnswer(p.call.req) // no call on it is sent from here on
 	}
 	b.mu.Unlock()
 	if closed && remote != nil {
