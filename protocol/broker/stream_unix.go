@@ -13,7 +13,7 @@ const haveInstantIO = true
 // true: nobody is to wait until the kernel takes more. mu is held.
 func (s *Stream) tryWrite(fd uintptr) bool {
 	for len(s.out.rest()) > 0 {
-		n, err := syscall.Write(int(fd), s.out.rest())
+		n, err := instantWrite(fd, s.out.rest())
 		if n > 0 {
 			s.out.off += n
 		}
@@ -34,7 +34,7 @@ func (s *Stream) tryWrite(fd uintptr) bool {
 func (s *Stream) tryRead(fd uintptr) bool {
 	b := getStreamBuffer()
 	for {
-		n, err := syscall.Read(int(fd), b.b[:cap(b.b)])
+		n, err := instantRead(fd, b.b[:cap(b.b)])
 		switch {
 		case err == syscall.EINTR:
 			continue
