@@ -10,6 +10,8 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/foolscap-go/foolscap/protocol/banana"
@@ -18,7 +20,18 @@ import (
 // callTable holds our calls that wait for an answer.
 type callTable struct {
 	last    int64 // request number
+	wrapped bool  // numbers are given out again
 	waiting map[int64]*Pending
+	// spare are used again. They do not go to another connection, because
+	// channels may not leave the bubble of a testing/synctest.
+	spare sync.Pool
+}
+
+func (t *callTable) add(p *Pending) { t.waiting[p.req] = p }
+
+func (t *callTable) remove(p *Pending) {
+	delete(t.waiting, p.req)
+	p.gone = true
 }
 
 func (t *callTable) init() { t.waiting = make(map[int64]*Pending) }
@@ -27,7 +40,8 @@ func (t *callTable) init() { t.waiting = make(map[int64]*Pending) }
 func (b *Broker) dropCalls() []*Pending {
 	all := slices.Collect(maps.Values(b.calls.waiting))
 	for _, p := range all {
-		p.unsent = p.item != nil && p.item.queued && !p.item.m.Started()
+		p.unsent = p.item.queued && !p.item.m.Started()
+		p.gone = true
 	}
 	b.calls.waiting = nil
 	return all
@@ -38,12 +52,17 @@ type Pending struct {
 	b      *Broker
 	method string
 	req    int64
-	item   *item
+	item   item
 	// ptr points to the result; only the reader writes there, until done.
 	ptr    any
 	codec  *banana.Codec
 	into   reflect.Value
-	done   chan struct{}
+	done   chan struct{} // closed at the end, or sent to if the Pending is lone
+	over   atomic.Bool   // it has ended
+	lone   bool          // made by borrowPending
+	kept   bool          // the queue has item for longer than the call lasts
+	gone   bool          // it is not in the table any more; mu is held
+	reads  bool          // nobody was reading when it was queued: its caller may
 	err    error
 	charge int64
 	forgot runtime.Cleanup // gives the charge back when nobody waits
@@ -66,7 +85,33 @@ func (p *Pending) finish(err error) {
 		p.then(err)
 		return
 	}
-	close(p.done)
+	p.over.Store(true)
+	if p.lone {
+		p.done <- struct{}{}
+	} else {
+		close(p.done)
+	}
+}
+
+// borrowPending returns a Pending of a call that one goroutine makes and waits
+// for. It is given back by giveBack.
+func (b *Broker) borrowPending() *Pending {
+	p, ok := b.calls.spare.Get().(*Pending)
+	if !ok {
+		p = &Pending{done: make(chan struct{}, 1)}
+	}
+	p.b, p.lone = b, true
+	return p
+}
+
+// giveBack is for the caller, at the very end. A call that was given up, or that
+// has failed, may still be known to others.
+func (p *Pending) giveBack() {
+	if p.err == nil && p.over.Load() && !p.kept {
+		b := p.b
+		*p = Pending{done: p.done}
+		b.calls.spare.Put(p)
+	}
 }
 
 // nextRequest returns a request number that is not in use. Python's receivers
@@ -76,9 +121,9 @@ func (b *Broker) nextRequest() int64 {
 	t := &b.calls
 	for {
 		if t.last++; t.last > math.MaxInt32 {
-			t.last = 1
+			t.last, t.wrapped = 1, true
 		}
-		if t.waiting[t.last] == nil {
+		if !t.wrapped || t.waiting[t.last] == nil {
 			return t.last
 		}
 	}
@@ -187,20 +232,20 @@ func (b *Broker) begin(ctx context.Context, p *Pending, to callee, args Args, le
 		}
 		return b.callError(p, NotSent, err)
 	}
-	p.item = &item{m: m, kind: waitedCall, size: m.Size()}
+	p.item = item{m: m, kind: waitedCall, size: m.Size()}
 	if lend {
 		err = b.lockAlive()
 	} else {
-		err = b.lockWithRoom(ctx, p.item)
+		err = b.lockWithRoom(ctx, &p.item)
 	}
 	if err == nil && to.answer != nil {
 		if err = to.answer.takes(m); err != nil {
-			b.unqueued(p.item)
+			b.unqueued(&p.item)
 			b.mu.Unlock()
 		}
 	}
 	if err != nil {
-		b.releaseItem(p.item)
+		b.releaseItem(&p.item)
 		if r != nil {
 			releaseHandle(handle{b, r.p})
 		}
@@ -209,8 +254,9 @@ func (b *Broker) begin(ctx context.Context, p *Pending, to callee, args Args, le
 		}
 		return b.callError(p, NotSent, err)
 	}
-	b.calls.waiting[p.req] = p
-	b.send.push(p.item)
+	b.calls.add(p)
+	p.reads = b.role.vacant
+	b.send.push(&p.item)
 	if r != nil {
 		b.unhold(r.p) // its release is queued behind the call
 	}
@@ -252,7 +298,7 @@ func (b *Broker) hold(r *Remote) error {
 // nobody may ever wait for it.
 func (p *Pending) setCharge(n int64) {
 	p.charge = n
-	if n > 0 && p.item != nil && p.item.kind == ownedCall {
+	if n > 0 && p.item.kind == ownedCall {
 		account := p.b.account
 		p.forgot = runtime.AddCleanup(p, func(n int64) { account.Release(n) }, n)
 	}
@@ -275,7 +321,7 @@ func (p *Pending) wait(ctx context.Context) error {
 	case <-p.done:
 	default:
 		ReleaseTurn(ctx)
-		if p.b.takeReading(p) {
+		if p.reads && p.b.takeReading(p) {
 			p.b.readFor(ctx, p)
 		}
 		select {
@@ -325,12 +371,12 @@ func (p *Pending) explain() error {
 func (p *Pending) cancel() (sent Sent, cancelled bool) {
 	b := p.b
 	b.mu.Lock()
-	if b.calls.waiting[p.req] != p {
+	if p.gone {
 		b.mu.Unlock()
 		return 0, false
 	}
-	delete(b.calls.waiting, p.req)
-	it := p.item
+	b.calls.remove(p)
+	it := &p.item
 	switch {
 	case it.queued && !it.m.Started():
 		b.send.remove(it)

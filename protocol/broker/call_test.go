@@ -740,3 +740,33 @@ func TestASingleMessageCannotSendTooManyObjects(t *testing.T) {
 	}
 	_ = s
 }
+
+func TestACallThatIsAnsweredBeforeItIsSentGoesOutAsItIs(t *testing.T) {
+	// Its caller is told, and calls again, while the queue still has the rest.
+	for name, open := range map[string]func(testing.TB, *Object, ...func(*Config)) (*side, *peer){"pipe": newPeer, "tcp": newStreamPeer} {
+		t.Run(name, func(t *testing.T) {
+			s, p := open(t, nil)
+			r := p.offer(s, 1)
+			data := make([]byte, 8<<20)
+			callers := make(chan error)
+			go func() {
+				callers <- r.Call(t.Context(), "first", Args{Positional: []any{data}}, new(any), anyCodec)
+				for range 3 {
+					callers <- r.Call(t.Context(), "next", Args{}, new(any), anyCodec)
+				}
+			}()
+			waits := func() bool { return s.Tables().Outbound == 1 }
+			eventually(t, "the first call is made", waits)
+			p.send(answerSeq(2, noneSeq()))
+			require.NoError(t, within(t, "the first call ends", callers))
+			eventually(t, "the next call is made", waits)
+			require.EqualValues(t, 2, p.receive().request())
+			for i := range int64(3) {
+				require.EqualValues(t, 3+i, p.receive().request())
+				p.send(answerSeq(3+i, noneSeq()))
+				require.NoError(t, within(t, "the next call ends", callers))
+			}
+			r.Close()
+		})
+	}
+}

@@ -276,8 +276,10 @@ func (b *Broker) readAnswer(isError bool) error {
 			return err
 		}
 		b.mu.Lock()
-		waits := b.calls.waiting[req] == p
-		delete(b.calls.waiting, req)
+		waits := !p.gone
+		if waits {
+			b.calls.remove(p)
+		}
 		b.mu.Unlock()
 		if waits {
 			p.finish(nil)
@@ -310,12 +312,13 @@ func (b *Broker) readAnswer(isError bool) error {
 	fresh, charge := b.takeFresh(), b.dec.TakeCharge()
 	resting := false
 	b.mu.Lock()
-	cancelled := b.calls.waiting[req] != p
+	cancelled := p.gone
 	if !cancelled {
-		delete(b.calls.waiting, req)
-		if p.item != nil && p.item.queued {
+		b.calls.remove(p)
+		if p.item.queued {
 			// Refused before all of it was sent: its caller stops lending.
-			b.takeBack(p.item)
+			b.takeBack(&p.item)
+			p.kept = true
 		}
 		if !b.role.byCaller && b.mayRest() {
 			resting = true
@@ -347,7 +350,10 @@ func (p *Pending) read(d *banana.Decoder) error {
 		_, err := d.Value(nil)
 		return err
 	}
-	return banana.At(p.codec.Decode(d, p.into, nil), "result")
+	if err := p.codec.Decode(d, p.into, nil); err != nil {
+		return banana.At(err, "result")
+	}
+	return nil
 }
 
 // tellTime is how long a peer that is at fault may take to read why.

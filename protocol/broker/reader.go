@@ -223,7 +223,7 @@ func (b *Broker) mayRest() bool {
 func (b *Broker) takeReading(p *Pending) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if !b.role.vacant || b.err != nil || b.calls.waiting[p.req] != p {
+	if !b.role.vacant || b.err != nil || p.gone {
 		return false
 	}
 	b.role.vacant = false
@@ -261,11 +261,9 @@ func (b *Broker) readFor(ctx context.Context, p *Pending) {
 			go b.finishReading(err)
 			return
 		}
-		select {
-		case <-p.done:
+		if p.over.Load() {
 			b.leaveReading()
 			return
-		default:
 		}
 	}
 }

@@ -234,14 +234,17 @@ func TestACallerDoesNotReadOnWhenHisAnswerHasBeenRead(t *testing.T) {
 	}()
 	p := &Pending{b: s.Broker, req: 5}
 	s.mu.Lock()
+	s.calls.add(p)
+	s.calls.remove(p)
 	s.role.vacant = true
 	s.mu.Unlock()
 	require.False(t, s.takeReading(p), "his answer is not expected any more")
 	require.True(t, s.role.vacant, "the reading rests on")
-	s.calls.waiting[p.req] = p
+	p = &Pending{b: s.Broker, req: 5}
+	s.calls.add(p)
 	require.True(t, s.takeReading(p))
 	require.False(t, s.role.vacant)
-	delete(s.calls.waiting, p.req)
+	s.calls.remove(p)
 }
 
 func TestCallersMayBeLockedToTheirThread(t *testing.T) {

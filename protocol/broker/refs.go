@@ -158,11 +158,17 @@ func (r *Remote) Call(ctx context.Context, method string, args Args, ptr any, co
 }
 
 func (r *Remote) call(ctx context.Context, method string, args Args, ptr any, codec *banana.Codec) error {
-	p, err := r.begin(ctx, method, args, ptr, codec, true)
-	if err != nil {
+	if r.closed.Load() {
+		return &CallError{Peer: r.b.peer, Method: method, Sent: NotSent, Err: ErrClosedReference}
+	}
+	p := r.b.borrowPending()
+	p.method, p.ptr, p.codec = method, ptr, codec
+	if err := r.b.begin(ctx, p, callee{object: r}, args, true); err != nil {
 		return err
 	}
-	return p.wait(ctx)
+	err := p.wait(ctx)
+	p.giveBack()
+	return err
 }
 
 func (r *Remote) begin(ctx context.Context, method string, args Args, ptr any, codec *banana.Codec, lend bool) (*Pending, error) {
@@ -545,7 +551,7 @@ func (b *Broker) queueDecref(p *proxy) {
 		return
 	}
 	req := b.nextRequest()
-	b.calls.waiting[req] = &Pending{b: b, method: "decref", req: req, unread: true, then: func(error) { b.released(p) }}
+	b.calls.add(&Pending{b: b, method: "decref", req: req, unread: true, then: func(error) { b.released(p) }})
 	b.queueInternal(req, "decref", func(e *banana.Encoder) {
 		e.Name("clid")
 		e.Int(p.clid)
@@ -587,7 +593,7 @@ func (b *Broker) queueOwn(write func(*banana.Encoder)) {
 	e := banana.NewEncoder(&b.encC, false)
 	write(e)
 	m, _, _ := e.Finish()
-	it := &item{m: m, kind: answerItem, size: m.Size()}
+	it := newAnswer(m)
 	if b.account.Reserve(int64(it.size)) != nil {
 		it.kind = smallItem
 	}

@@ -50,6 +50,24 @@ const (
 // Tub's memory.
 const smallRoom = 4 << 10
 
+// answers are reused: there is one for each call of the peer.
+var answers = sync.Pool{New: func() any { return new(item) }}
+
+func newAnswer(m *banana.Message) *item {
+	it := answers.Get().(*item)
+	it.m, it.kind, it.size = m, answerItem, m.Size()
+	return it
+}
+
+// free ends the use of an item that is not in the queue.
+func (it *item) free() {
+	it.m.Free()
+	it.m = nil
+	if it.kind == answerItem || it.kind == smallItem {
+		answers.Put(it)
+	}
+}
+
 // charged reports whether a message belongs to us, and its size to the account.
 func (k itemKind) charged() bool { return k == ownedCall || k == answerItem }
 
@@ -127,8 +145,7 @@ func (b *Broker) releaseItem(it *item) {
 		b.account.Release(int64(it.size))
 	}
 	b.releaseHeld(it.m.Externals())
-	it.m.Free()
-	it.m = nil
+	it.free()
 }
 
 // kick makes sure that a goroutine writes what is queued. mu is held.
@@ -313,8 +330,7 @@ func (b *Broker) written(it *item) {
 	if it.kind.charged() {
 		b.account.Release(int64(it.size))
 	}
-	it.m.Free()
-	it.m = nil
+	it.free()
 }
 
 // uncount makes the room of a message free that has left the queue. mu is
@@ -360,7 +376,7 @@ func (b *Broker) gotPing(number []byte) error {
 // ends. An error says that there is no memory for the answer: then that is what
 // the peer has to be told.
 func (b *Broker) sendAnswer(m *banana.Message, written bool, then func(error)) error {
-	it := &item{m: m, kind: answerItem, size: m.Size()}
+	it := newAnswer(m)
 	if err := b.account.Reserve(int64(it.size)); err != nil {
 		it.kind = smallItem // nothing is charged
 		b.releaseItem(it)
@@ -373,7 +389,7 @@ func (b *Broker) sendAnswer(m *banana.Message, written bool, then func(error)) e
 // sendError queues an error, as sendAnswer does, if need be one that is not
 // charged.
 func (b *Broker) sendError(m *banana.Message, written bool, then func(error)) {
-	it := &item{m: m, kind: answerItem, size: m.Size()}
+	it := newAnswer(m)
 	if b.account.Reserve(int64(it.size)) != nil {
 		it.kind = smallItem
 	}
