@@ -57,8 +57,9 @@ type ProofOfWork struct {
 // built with it; otherwise Listen fails.
 func WithProofOfWork(p ProofOfWork) ListenOption { return func(l *Listener) { l.work = &p } }
 
-// WithLogger reports to logger when the service is published, and as warnings
-// what keeps it from that. By default nothing is logged.
+// WithLogger reports to logger what tor waits for and when the service is
+// published, and as warnings what keeps it from that. By default nothing is
+// logged.
 func WithLogger(logger *slog.Logger) ListenOption { return func(l *Listener) { l.logger = logger } }
 
 // Listener is an onion service. It implements handlers.Acceptor; its methods may
@@ -186,7 +187,7 @@ func (l *Listener) publish(ctx context.Context) (*controller, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(l.ctx, cancel)()
-	link, err := l.tor.open(ctx, func(text string) { l.logger.Debug("tor: " + text) })
+	link, err := l.tor.open(ctx, l.waiting)
 	if err != nil {
 		return nil, err
 	}
@@ -216,7 +217,13 @@ func (l *Listener) publish(ctx context.Context) (*controller, error) {
 	}
 	l.uploads = u
 	l.mu.Unlock()
+	l.wg.Go(func() { _ = link.waitReady(l.ctx, l.waiting) }) // it only tells
 	return c, nil
+}
+
+// waiting is told what keeps tor from publishing the service.
+func (l *Listener) waiting(text string) {
+	l.logger.Info("waiting for tor: "+text, slog.String("onion", l.Onion()))
 }
 
 // addOnion returns the command that makes the service. It contains the key.
