@@ -53,7 +53,9 @@ foolscap call @demo.furl call_back '{"$object": "demo"}' text:echo '[1, 2]'
 # The result alone, for a script; what went wrong is told by the exit code.
 foolscap call --json @demo.furl add 2 3 | jq .result
 # By a tor of its own, and by nothing else.
-foolscap call --hidden --tor launch @onion.furl add 2 3`,
+foolscap call --hidden --tor launch @onion.furl add 2 3
+# At an onion service that admits the key which foolscap clientkey has made.
+foolscap call --tor control --client-key service.key @onion.furl add 2 3`,
 		codes: []exitCode{exitUnreachable, exitRemote, exitNoAnswer, exitInterrupted},
 		setup: setupCall,
 	}

@@ -75,6 +75,8 @@ func TestWrongUsageIsTold(t *testing.T) {
 		{"furl", "a", "b"}, {"id"}, {"id", "show"}, {"id", "make", "x"}, {"id", "create", "--kind", "dsa", "x"},
 		{"serve", "--hidden"}, {"serve", "--hidden", "--listen", "quic:127.0.0.1:0"}, {"serve", "--listen", "tor", "--listen", "tcp:127.0.0.1:0"},
 		{"serve", "--listen", "tor", "--tor", "socks"}, {"serve", "--listen", "tor", "--listen", "tor:1"}, {"serve", "--onion-key", "x"},
+		{"serve", "--proof-of-work"}, {"serve", "--authorize", "descriptor:x25519:"}, {"serve", "--listen", "tor", "--authorize", "descriptor:x25519:AA"},
+		{"clientkey"}, {"clientkey", "create", "x"}, {"clientkey", "show"}, {"clientkey", "make", "x", "y"},
 		{"serve", "--listen", "tor", "--location", "tcp:a.example.org:1"}, {"serve", "--tor", "vpn"}, {"serve", "--tor", "control:localhost:1"},
 		{"ping", "--tor", "vpn", someFURL}, {"ping", "--tor", "socks:x", someFURL}, {"ping", "--tor", "launch", "--tor-password", "x", someFURL},
 		{"ping", "--socks", "localhost:1", someFURL}, {"ping", "--socks", "127.0.0.1:1", "--hidden", someFURL}, {"ping", "--socks-login", "x", someFURL},

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/ecdh"
 	"flag"
 	"fmt"
 	"log/slog"
@@ -17,6 +18,7 @@ import (
 // routeFlags say how a command gets to other Tubs.
 type routeFlags struct {
 	tor, torPassword  string
+	clientKeys        texts
 	socks, socksLogin string
 	hidden            bool
 }
@@ -28,6 +30,11 @@ func (f *routeFlags) defineTor(fs *flag.FlagSet, usage string) {
 	fs.StringVar(&f.torPassword, "tor-password", "", "show tor's control port the password in this `FILE`, rather than its cookie")
 }
 
+// defineClientKeys defines the flag of commands that dial onion services.
+func (f *routeFlags) defineClientKeys(fs *flag.FlagSet) {
+	fs.Var(&f.clientKeys, "client-key", "our key for an onion service that admits authorised clients only: a `FILE` made by foolscap clientkey; repeatable")
+}
+
 // defineSOCKS defines the flags that choose a proxy.
 func (f *routeFlags) defineSOCKS(fs *flag.FlagSet, usage string) {
 	fs.StringVar(&f.socks, "socks", "", usage)
@@ -37,6 +44,7 @@ func (f *routeFlags) defineSOCKS(fs *flag.FlagSet, usage string) {
 // define defines the flags of commands that dial.
 func (f *routeFlags) define(fs *flag.FlagSet) {
 	f.defineTor(fs, "dial tor hints by this `TOR`: socks[:ADDRESS], control[:ADDRESS] or launch[:DIRECTORY], where ADDRESS is IP:PORT or unix:PATH (default socks, at the usual ports)")
+	f.defineClientKeys(fs)
 	f.defineSOCKS(fs, "dial tcp hints through the SOCKS5 proxy at this `ADDRESS`, IP:PORT or unix:PATH, and no quic hints")
 	fs.BoolVar(&f.hidden, "hidden", false, "show nobody the address of this machine: dial tor and tcp hints by tor, and no others")
 }
@@ -77,16 +85,39 @@ func (f *routeFlags) chooseTor(ctx context.Context, e *env, byDefault string, lo
 	if f.torPassword != "" && kind != "control" {
 		return nil, usagef("--tor-password is for a control port: --tor control")
 	}
+	keys, err := f.loadClientKeys(logger)
+	if err != nil {
+		return nil, err
+	}
 	switch kind {
 	case "socks":
+		if len(keys) > 0 {
+			return nil, usagef("--client-key: a SOCKS port takes no keys: --tor control or --tor launch")
+		}
 		return tor.SOCKS(rest), nil
 	case "control":
 		password, err := e.secretLine(ctx, f.torPassword, "a password")
-		return tor.Control(tor.ControlConfig{Address: rest, Password: password}), err
+		return tor.Control(tor.ControlConfig{Address: rest, Password: password, ClientKeys: keys}), err
 	case "launch":
-		return tor.Launch(tor.LaunchConfig{DataDir: rest, Logger: logger}), nil
+		return tor.Launch(tor.LaunchConfig{DataDir: rest, ClientKeys: keys, Logger: logger}), nil
 	}
 	return nil, usagef("--tor %s: it is socks[:ADDRESS], control[:ADDRESS] or launch[:DIRECTORY]", quote(f.tor))
+}
+
+// loadClientKeys reads the keys of --client-key.
+func (f *routeFlags) loadClientKeys(logger *slog.Logger) (map[string]*ecdh.PrivateKey, error) {
+	keys := make(map[string]*ecdh.PrivateKey)
+	for _, path := range f.clientKeys {
+		onion, key, err := tor.LoadClientKey(path, logger)
+		if err != nil {
+			return nil, err
+		}
+		if keys[onion] != nil {
+			return nil, usagef("--client-key: there are two keys for %s", onion)
+		}
+		keys[onion] = key
+	}
+	return keys, nil
 }
 
 // proxy returns the dialer of --socks, nil without it.

@@ -35,8 +35,8 @@ type runFunc func(ctx context.Context, e *env, args []string) error
 // commands in the order in which one meets them.
 func commands() []*command {
 	return []*command{
-		demoCommand(), serveCommand(), callCommand(), pingCommand(), furlCommand(), idCommand(), tokensCommand(),
-		versionCommand(),
+		demoCommand(), serveCommand(), callCommand(), pingCommand(), furlCommand(), idCommand(), clientKeyCommand(),
+		tokensCommand(), versionCommand(),
 	}
 }
 

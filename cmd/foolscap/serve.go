@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/foolscap-go/foolscap/handlers"
+	"github.com/foolscap-go/foolscap/handlers/tor"
 	"github.com/foolscap-go/foolscap/protocol/furl"
 	"github.com/foolscap-go/foolscap/tub"
 )
@@ -58,6 +59,9 @@ foolscap serve --listen tcp:127.0.0.1:9999 --listen quic:127.0.0.1:9999
 # As an onion service that is the same each time, by the tor that runs here.
 foolscap serve --hidden --listen tor --tor control --onion-key onion.key \
     --cert tub.pem --furl-file onion.furl
+# The same for one client only, who has made a key with foolscap clientkey.
+foolscap serve --hidden --listen tor --tor control --onion-key onion.key \
+    --cert tub.pem --furl-file onion.furl --authorize descriptor:x25519:KEY
 # Watch who calls what.
 foolscap serve --verbose`,
 		codes: []exitCode{exitInterrupted},
@@ -69,7 +73,8 @@ type serveFlags struct {
 	routeFlags
 	listen, locations              texts
 	cert, name, furlFile, onionKey string
-	twoFaces                       bool
+	authorized                     texts
+	twoFaces, proofOfWork          bool
 	grace                          time.Duration
 }
 
@@ -82,6 +87,9 @@ func setupServe(fs *flag.FlagSet) runFunc {
 	fs.StringVar(&f.furlFile, "furl-file", "", "write the FURL to this `FILE` (mode 0600), and use the name that is in it already")
 	f.defineTor(fs, "make onion services by this `TOR`: control[:ADDRESS] or launch[:DIRECTORY], where ADDRESS is IP:PORT or unix:PATH (default control, at the usual port)")
 	fs.StringVar(&f.onionKey, "onion-key", "", "keep the key of the onion service, and with it its address, in this `FILE`, which is made if there is none (default: a new one each time)")
+	f.defineClientKeys(fs)
+	fs.Var(&f.authorized, "authorize", "let only clients reach the onion service that have the private part of this `KEY`, or of another one given so: what foolscap clientkey prints; repeatable")
+	fs.BoolVar(&f.proofOfWork, "proof-of-work", false, "have clients of the onion service show work when too many want in at a time; tor has to be 0.4.9 or newer")
 	fs.BoolVar(&f.hidden, "hidden", false, "show nobody the address of this machine: refuse everything but tor")
 	fs.BoolVar(&f.twoFaces, "two-faces", false, "be reached over tor and at an address by the same identity")
 	durationVar(fs, &f.grace, "grace", 5*time.Second, "how long calls in progress may take at the end, a `DURATION` (default 5s)")
@@ -105,14 +113,14 @@ func (f *serveFlags) run(ctx context.Context, e *env) error {
 	if err != nil {
 		return err
 	}
+	onion, err := f.onionOptions()
+	if err != nil {
+		return err
+	}
 	if err := f.checkFURLFile(ctx); err != nil {
 		return err
 	}
-	torLogger := logger
-	if !e.verbose {
-		torLogger = slog.New(bootstrapOnly{logger.Handler()})
-	}
-	r, err := f.open(ctx, e, "control", torLogger)
+	r, err := f.open(ctx, e, "control", e.logger(slog.LevelWarn)) // the listener tells how tor gets on
 	if err != nil {
 		return err
 	}
@@ -126,7 +134,7 @@ func (f *serveFlags) run(ctx context.Context, e *env) error {
 		return err
 	}
 	defer t.Close()
-	w := where{identity: id, locations: locations, via: r.via, onionKey: f.onionKey, logger: logger}
+	w := where{identity: id, locations: locations, via: r.via, onion: onion, logger: logger}
 	if err := startListening(ctx, t, listenings, w); err != nil {
 		return err
 	}
@@ -147,23 +155,6 @@ func (f *serveFlags) run(ctx context.Context, e *env) error {
 		logger.Warn("calls were cut off", "grace", f.grace)
 	}
 	return nil
-}
-
-// bootstrapOnly is a log handler for what a tor says. The progress of its start
-// is what somebody waits for; most of the rest concerns nobody.
-type bootstrapOnly struct{ slog.Handler }
-
-func (h bootstrapOnly) Enabled(context.Context, slog.Level) bool { return true }
-
-func (h bootstrapOnly) Handle(ctx context.Context, r slog.Record) error {
-	if r.Level < slog.LevelWarn {
-		_, progress, ok := strings.Cut(r.Message, "Bootstrapped ")
-		if !ok {
-			return nil
-		}
-		r = slog.NewRecord(r.Time, slog.LevelInfo, "tor: bootstrap "+progress, r.PC)
-	}
-	return h.Handler.Handle(ctx, r)
 }
 
 // servingIdentity returns the identity in a file, which is made if need be, or
@@ -206,14 +197,33 @@ func (f *serveFlags) check(logger *slog.Logger) ([]listening, []furl.Hint, error
 		err = usagef("--listen tor: an onion service needs a tor of which more than the SOCKS port is known: --tor control or --tor launch")
 	case onions > 1:
 		err = usagef("--listen tor: one is enough")
-	case onions == 0 && f.onionKey != "":
-		err = usagef("--onion-key is for --listen tor")
+	case onions == 0 && (f.onionKey != "" || len(f.authorized) > 0 || f.proofOfWork):
+		err = usagef("--onion-key, --authorize and --proof-of-work are for --listen tor")
 	case onions == len(all) && locations != nil:
 		err = usagef("--location is for what listens at an address; an onion service has one of its own")
 	case hinted == 0 && locations == nil:
 		err = usagef("nobody could connect: an address that stands for all addresses needs a --location, for example --location tcp:tub.example.org:9999")
 	}
 	return all, locations, err
+}
+
+// onionOptions says what the onion service is to be like.
+func (f *serveFlags) onionOptions() ([]tor.ListenOption, error) {
+	var opts []tor.ListenOption
+	if f.onionKey != "" {
+		opts = append(opts, tor.WithKeyFile(f.onionKey))
+	}
+	for _, text := range f.authorized {
+		key, err := tor.ParseClientKey(text)
+		if err != nil {
+			return nil, usagef("--authorize: %v; foolscap clientkey makes one", err)
+		}
+		opts = append(opts, tor.WithAuthorizedClients(key))
+	}
+	if f.proofOfWork {
+		opts = append(opts, tor.WithProofOfWork(tor.ProofOfWork{}))
+	}
+	return opts, nil
 }
 
 // startListening listens, and lets the Tub accept when everything is

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -123,17 +122,6 @@ func TestServeFailsWhereThereIsNoTor(t *testing.T) {
 	assert.Empty(t, r.stdout)
 	assert.Contains(t, r.stderr, "refused")
 	assert.NoFileExists(t, out)
-}
-
-func TestServeShowsOfATorHowItsStartGetsOn(t *testing.T) {
-	var log strings.Builder
-	logger := slog.New(bootstrapOnly{slog.NewTextHandler(&log, nil)})
-	logger.Debug("tor: Nov 22 [notice] Bootstrapped 45% (requesting_descriptors): Asking")
-	logger.Debug("tor: Nov 22 [notice] Opening Socks listener")
-	logger.Warn("tor: Nov 22 [warn] the clock is wrong")
-	assert.Contains(t, log.String(), `level=INFO msg="tor: bootstrap 45% (requesting_descriptors): Asking"`)
-	assert.NotContains(t, log.String(), "Opening")
-	assert.Contains(t, log.String(), "the clock is wrong")
 }
 
 // A silent acceptor advertises nothing until it is told to.

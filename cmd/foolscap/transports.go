@@ -40,7 +40,7 @@ type where struct {
 	// locations are advertised instead of the address, unless it is nil.
 	locations []furl.Hint
 	via       *tor.Tor
-	onionKey  string // a file, or ""
+	onion     []tor.ListenOption
 	logger    *slog.Logger
 }
 
@@ -80,11 +80,7 @@ func listenTor(ctx context.Context, w where) (handlers.Acceptor, error) {
 	if err != nil {
 		return nil, err
 	}
-	opts := []tor.ListenOption{tor.WithLogger(w.logger)}
-	if w.onionKey != "" {
-		opts = append(opts, tor.WithKeyFile(w.onionKey))
-	}
-	l, err := tor.Listen(ctx, w.via, port, opts...)
+	l, err := tor.Listen(ctx, w.via, port, append(w.onion, tor.WithLogger(w.logger))...)
 	if err != nil {
 		return nil, err
 	}

@@ -2,8 +2,13 @@ package tor
 
 import (
 	"crypto/ecdh"
+	"crypto/rand"
 	"errors"
+	"fmt"
+	"log/slog"
 	"strings"
+
+	"github.com/foolscap-go/foolscap/internal/keyfile"
 )
 
 // Client authorisation: an onion service publishes its descriptor encrypted for
@@ -52,6 +57,32 @@ func ParseClientCredential(text string) (onion string, key *ecdh.PrivateKey, err
 	}
 	key, err = ecdh.X25519().NewPrivateKey(raw)
 	return withOnion(strings.ToLower(name)), key, err
+}
+
+// CreateClientKey makes a key for an onion service, with or without ".onion", and
+// puts it, as FormatClientCredential writes it, into a new file of mode 0600. The
+// error wraps fs.ErrExist if there is one already. The public key is what the
+// service's operator authorises.
+func CreateClientKey(path, onion string) (*ecdh.PublicKey, error) {
+	if err := checkOnion(strings.TrimSuffix(strings.ToLower(onion), ".onion")); err != nil {
+		return nil, fmt.Errorf("tor: %w", err)
+	}
+	key, err := ecdh.X25519().GenerateKey(rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	return key.PublicKey(), keyfile.Create(path, []byte(FormatClientCredential(onion, key)+"\n"))
+}
+
+// LoadClientKey reads what CreateClientKey, or tor itself, has written. A file that
+// others can read is made private, with a warning to logger, which may be nil; one
+// that others can write is refused.
+func LoadClientKey(path string, logger *slog.Logger) (onion string, key *ecdh.PrivateKey, err error) {
+	key, err = keyfile.Read(path, logger, func(text []byte) (key *ecdh.PrivateKey, err error) {
+		onion, key, err = ParseClientCredential(string(text))
+		return key, err
+	})
+	return onion, key, err
 }
 
 // decodeKey keeps the key out of the error.

@@ -8,6 +8,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -64,6 +66,32 @@ func TestTheToolServesAndCallsOverTor(t *testing.T) {
 	}
 }
 
+func TestTheToolAdmitsAuthorisedClientsOnly(t *testing.T) {
+	client := tornet.Shared(t).Client(t)
+	tool, dir := build(t, "cmd/foolscap"), t.TempDir()
+	control := "control:unix:" + client.ControlSocket
+	file, key := filepath.Join(dir, "onion.furl"), filepath.Join(dir, "service.key")
+	flags := []string{"--hidden", "--listen", "tor", "--tor", control, "--furl-file", file,
+		"--cert", filepath.Join(dir, "tub.pem"), "--onion-key", filepath.Join(dir, "onion.key")}
+	line, stop := serve(t, tool, flags...)
+	stop()
+	onion := regexp.MustCompile(`\w{56}\.onion`).FindString(line)
+	public, err := exec.Command(tool, "clientkey", "create", onion, key).Output()
+	require.NoError(t, err)
+
+	// A tor that has not heard of the service before.
+	other := "control:unix:" + tornet.Shared(t).Client(t).ControlSocket
+	_, stop = serve(t, tool, append(flags, "--proof-of-work", "--authorize", strings.TrimSpace(string(public)))...)
+	assert.Equal(t, "5\n", retry(t, tool, "call", "--timeout", "15s", "--tor", other, "--client-key", key, "@"+file, "add", "2", "3"))
+	var stderr bytes.Buffer
+	cmd := exec.Command(tool, "call", "--timeout", "60s", "--tor", "control:unix:"+tornet.Shared(t).Client(t).ControlSocket, "@"+file, "add", "2", "3")
+	cmd.Stderr = &stderr
+	assert.Error(t, cmd.Run())
+	assert.Equal(t, 3, cmd.ProcessState.ExitCode(), &stderr)
+	assert.Contains(t, stderr.String(), "admits authorised clients only")
+	stop()
+}
+
 func TestTheToolServesByEveryTransport(t *testing.T) {
 	client := tornet.Shared(t).Client(t)
 	tool, file := build(t, "cmd/foolscap"), filepath.Join(t.TempDir(), "demo.furl")
@@ -85,13 +113,13 @@ func TestTheToolSaysWhatItIsWaitingForWhenATorStarts(t *testing.T) {
 	said := ""
 	for lines := bufio.NewScanner(stderr); lines.Scan(); {
 		said += lines.Text() + "\n"
-		if bytes.Contains(lines.Bytes(), []byte("tor: bootstrap 0%")) {
+		if bytes.Contains(lines.Bytes(), []byte("waiting for tor: bootstrap 0%")) {
 			require.NoError(t, cmd.Process.Signal(os.Interrupt))
 		}
 	}
 	assert.Error(t, cmd.Wait())
 	assert.Equal(t, 130, cmd.ProcessState.ExitCode(), said)
-	assert.Contains(t, said, "tor: bootstrap 0%")
+	assert.Contains(t, said, "waiting for tor: bootstrap 0%")
 }
 
 func TestTheToolShowsAnOnionService(t *testing.T) {
