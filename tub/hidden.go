@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/url"
 	"os"
 	"os/exec"
 	"strings"
@@ -122,6 +123,7 @@ func discreet(err error) error {
 		link    *os.LinkError
 		system  *os.SyscallError
 		program *exec.Error
+		request *url.Error
 	)
 	if errors.As(err, &typed) {
 		return typed // and not what it is joined with
@@ -136,7 +138,7 @@ func discreet(err error) error {
 			return errDiscreet
 		}
 	}
-	for _, local := range []any{&call, &dial, &hint, &network, &name, &address, &file, &link, &system, &program} {
+	for _, local := range []any{&call, &dial, &hint, &network, &name, &address, &file, &link, &system, &program, &request} {
 		if errors.As(err, local) {
 			return errDiscreet
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/url"
 	"os"
 	"testing"
 
@@ -140,6 +141,7 @@ func TestAHiddenTubDoesNotTellPeersOfItsMachine(t *testing.T) {
 		&net.DNSError{Err: "no such host", Name: secret},
 		&fs.PathError{Op: "open", Path: secret, Err: fs.ErrNotExist},
 		os.NewSyscallError(secret, os.ErrPermission),
+		&url.Error{Op: "Get", URL: "http://" + secret, Err: context.DeadlineExceeded},
 		&tub.DialError{Err: errors.New(secret)},
 		&tub.CallError{Err: errors.New(secret)},
 		&handlers.Error{Handler: "socks via " + secret, Err: handlers.ErrProxyUnreachable},
