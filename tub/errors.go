@@ -71,6 +71,9 @@ func (e *DialError) Error() string {
 			fmt.Fprintf(&b, "; %s: not tried yet", h.Hint)
 		default:
 			fmt.Fprintf(&b, "; %s: still in phase %s", h.Hint, h.Phase)
+			if h.Text != "" {
+				fmt.Fprintf(&b, " (%s)", h.Text)
+			}
 		}
 	}
 	return b.String()

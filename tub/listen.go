@@ -362,7 +362,9 @@ func (t *Tub) hints() ([]furl.Hint, <-chan struct{}) {
 const maxHintsLength = furl.MaxLength - furl.MaxNameLength - 64
 
 // WaitAdvertised waits until the Tub has at least one hint and returns its
-// hints: an onion service, say, takes a while to be published.
+// hints: an onion service, say, takes a while to be published. What an acceptor
+// waits for meanwhile is for its own log to tell. The error wraps that of ctx
+// and its cause, or is ErrTubClosed.
 func (t *Tub) WaitAdvertised(ctx context.Context) ([]furl.Hint, error) {
 	for {
 		hints, changed := t.hints()
@@ -372,9 +374,20 @@ func (t *Tub) WaitAdvertised(ctx context.Context) ([]furl.Hint, error) {
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return nil, ctxError(ctx)
+			return nil, t.unadvertised(ctxError(ctx))
 		case <-t.ctx.Done():
 			return nil, ErrTubClosed
 		}
 	}
+}
+
+// unadvertised says what a wait for hints that has ended was waiting for.
+func (t *Tub) unadvertised(end error) error {
+	t.mu.Lock()
+	listeners := len(t.listeners)
+	t.mu.Unlock()
+	if listeners == 0 {
+		return fmt.Errorf("foolscap: no hint is advertised, since the Tub has no listener: %w", end)
+	}
+	return fmt.Errorf("foolscap: no hint is advertised yet by any of the Tub's listeners (%d): %w", listeners, end)
 }

@@ -155,7 +155,7 @@ func TestADialEndsWithItsContextInEveryPhase(t *testing.T) {
 					require.Len(t, failed.Hints, 1)
 					assert.Equal(t, test.phase, failed.Hints[0].Phase)
 					assert.Equal(t, test.text, failed.Hints[0].Text)
-					assert.Contains(t, err.Error(), "x:y: still in phase "+string(test.phase))
+					assert.Contains(t, err.Error(), "x:y: still in phase "+string(test.phase)+" ("+test.text+")")
 					assert.Empty(t, inBubble(), "the dial has ended")
 					assert.Equal(t, -1, client.Waiting(serverID.TubID()))
 				})

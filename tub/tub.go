@@ -209,8 +209,9 @@ func (t *Tub) LogValue() slog.Value { return slog.StringValue(t.id.id.String()) 
 func (t *Tub) MemoryUsed() int64 { return t.conf.Account.Used() }
 
 // Handle registers the handler for hints of a type, such as "tcp". The Tub
-// closes it, and the one that it replaces, if any. A hidden Tub refuses, and
-// closes, one that reveals too much, with an *[ExposureError].
+// closes it, and the one that it replaces, if any. So each Tub needs handlers of
+// its own, which nothing checks; one handler may have several types. A hidden Tub
+// refuses, and closes, one that reveals too much, with an *[ExposureError].
 func (t *Tub) Handle(hintType string, h handlers.Handler) error {
 	if h == nil {
 		return errors.New("foolscap: there is no handler to register; RemoveHandler takes one away")
