@@ -12,6 +12,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/foolscap-go/foolscap/handlers/tor"
 )
 
 // The transports that are shown depend on what the machine has: these.
@@ -32,7 +34,7 @@ func TestDemoShowsEveryTransport(t *testing.T) {
 	}
 	_, left := shownHere()
 	assert.Equal(t, len(left), strings.Count(r.stdout, "Left out"))
-	assert.Contains(t, r.stdout, "Left out: Tor, because of this: all else stays within this machine; --tor control")
+	assert.Contains(t, r.stdout, "Left out: Tor: all else stays within this machine; --tor control")
 }
 
 func TestDemoWritesJSON(t *testing.T) {
@@ -71,7 +73,7 @@ func TestDemoEndsAtTheFirstFailure(t *testing.T) {
 	ctx, interrupt := context.WithCancel(t.Context())
 	failure := errors.New("the first one")
 	tried := 0
-	fails := demonstration{"fails", func(context.Context, *stage) error {
+	fails := demonstration{"fails", false, func(context.Context, *stage) error {
 		tried++
 		interrupt()
 		return failure
@@ -92,14 +94,39 @@ func TestDemoSaysWhyItLeavesATransportOut(t *testing.T) {
 	var out strings.Builder
 	e.stdout = &out
 	e.printDemo(&doc)
-	assert.Contains(t, out.String(), "Left out: TCP elsewhere, because of this:")
+	assert.Contains(t, out.String(), "Left out: TCP elsewhere: ")
 }
 
-func TestDemoLeavesOutATorThatDoesNotAnswer(t *testing.T) {
-	r := foolscap(t, "demo", "--duration", "1ms", "--tor", "control:"+closedPort(t).Address())
-	require.Equal(t, exitOK, r.code, r.stderr)
-	assert.Contains(t, r.stdout, "Left out: Tor, because of this: tor: cannot make an onion service")
-	assert.Contains(t, r.stdout, "refused")
+func TestDemoFailsIfItsTorDoes(t *testing.T) {
+	flags := []string{"demo", "--duration", "1ms", "--tor", "control:" + closedPort(t).Address()}
+	r := foolscap(t, flags...)
+	assert.Equal(t, exitUnreachable, r.code)
+	assert.Contains(t, r.stdout, "QUIC ", "what has been shown until then")
+	assert.NotContains(t, r.stdout, "Left out: Tor")
+	assert.Regexp(t, `foolscap demo: Tor: tor: cannot make an onion service: no tor there: .*refused; start one, or --tor launch, or on Debian --tor control:unix:/run/tor/control\n$`, r.stderr)
+
+	r = foolscap(t, append(flags, "--json")...)
+	assert.Equal(t, exitUnreachable, r.code)
+	var doc demoDocument
+	require.NoError(t, json.Unmarshal([]byte(r.stdout), &doc))
+	assert.NotEmpty(t, doc.Transports)
+	assert.Equal(t, exitUnreachable, doc.Error.Code)
+}
+
+func TestDemoSaysWhatItsTorWasWaitingFor(t *testing.T) {
+	silent, _ := silentPeer(t)
+	for _, terminal := range []bool{false, true} {
+		stderr := watchFor("nothing in particular")
+		e := newEnv(strings.NewReader(""), io.Discard, stderr, noEnviron)
+		e.terminalErr = terminal
+		s, err := newStage(e)
+		require.NoError(t, err)
+		defer s.close()
+		err = overTor(t.Context(), s, tor.Control(tor.ControlConfig{Address: silent.Address()}), 100*time.Millisecond)
+		assert.ErrorContains(t, err, `not published after 100ms; the last that was heard is "waiting for tor: connecting to`)
+		assert.Equal(t, !terminal, strings.Contains(stderr.String(), "waiting for tor: connecting to"), "a terminal shows it as progress")
+		assert.Contains(t, s.news.last(), "waiting for tor: connecting to")
+	}
 }
 
 func TestDemoFailsIfItsProxyDoes(t *testing.T) {

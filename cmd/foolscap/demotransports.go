@@ -21,8 +21,10 @@ import (
 // A demonstration is a transport as the command demo shows it.
 type demonstration struct {
 	name string
+	// asked says that a flag has asked for it.
+	asked bool
 	// prepare lets the server of the stage listen, and its client dial. Its
-	// error is why the transport is left out.
+	// error is why the transport is left out or, if it was asked for, has failed.
 	prepare func(context.Context, *stage) error
 }
 
@@ -31,11 +33,16 @@ type stage struct {
 	identity       *tub.Identity // of the server
 	server, client *tub.Tub
 	logger         *slog.Logger
+	news           news     // of what listens
 	tidy           []func() // run at the end
 }
 
 func newStage(e *env) (*stage, error) {
 	s := &stage{logger: e.logger(slog.LevelWarn)}
+	s.news = newNews(s.logger.Handler())
+	if !e.terminalErr { // which would show it as progress
+		s.news = newNews(e.logger(slog.LevelInfo).Handler())
+	}
 	for _, t := range []**tub.Tub{&s.client, &s.server} {
 		id, err := tub.NewIdentity()
 		if err == nil {
@@ -62,7 +69,7 @@ func (s *stage) use(ctx context.Context, hintType string, h handlers.Handler, li
 	if err := s.client.Handle(hintType, h); err != nil {
 		return err
 	}
-	a, err := listen.transport.listen(ctx, where{address: listen.address, identity: s.identity, via: via, logger: s.logger})
+	a, err := listen.transport.listen(ctx, where{address: listen.address, identity: s.identity, via: via, logger: slog.New(s.news)})
 	if err != nil {
 		return err
 	}
@@ -89,14 +96,14 @@ func (f *routeFlags) demonstrations(ctx context.Context, e *env) ([]demonstratio
 		direct("TCP, IPv4", "tcp:127.0.0.1:0"),
 		direct("TCP, IPv6", "tcp:[::1]:0"),
 		direct("QUIC", "quic:127.0.0.1:0"),
-		{"SOCKS", func(ctx context.Context, s *stage) error { return throughProxy(ctx, s, proxy) }},
-		{"Tor", func(ctx context.Context, s *stage) error { return overTor(ctx, s, via) }},
+		{"SOCKS", proxy != nil, func(ctx context.Context, s *stage) error { return throughProxy(ctx, s, proxy) }},
+		{"Tor", via != nil, func(ctx context.Context, s *stage) error { return overTor(ctx, s, via, torTimeout) }},
 	}, nil
 }
 
 // direct shows a transport that needs nothing but an address of this machine.
 func direct(name, at string) demonstration {
-	return demonstration{name, func(ctx context.Context, s *stage) error {
+	return demonstration{name, false, func(ctx context.Context, s *stage) error {
 		l, err := parseListening(at)
 		if err != nil {
 			return err
@@ -175,7 +182,7 @@ func (s *stage) startProxy(ctx context.Context) (address string, err error) {
 }
 
 // overTor shows an onion service, whose client is another Tub at the same tor.
-func overTor(ctx context.Context, s *stage, via *tor.Tor) error {
+func overTor(ctx context.Context, s *stage, via *tor.Tor, timeout time.Duration) error {
 	if via == nil {
 		return errors.New("all else stays within this machine; --tor control lets it use the tor that runs here, --tor launch starts one")
 	}
@@ -188,7 +195,11 @@ func overTor(ctx context.Context, s *stage, via *tor.Tor) error {
 		h.Close()
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, torTimeout)
+	limited, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	return s.use(ctx, "tor", h, l, via)
+	err = s.use(limited, "tor", h, l, via)
+	if err != nil && limited.Err() != nil && ctx.Err() == nil {
+		return fmt.Errorf("the onion service is not published after %v; the last that was heard is %q; check that this machine is connected to the Internet, and that nothing there blocks Tor", timeout, s.news.last())
+	}
+	return err
 }

@@ -19,9 +19,11 @@ func TestMessagesAreOneLine(t *testing.T) {
 		{Hint: "tcp:a.example:1", Started: time.Now(), Err: &handlers.Error{Hint: "tcp:a.example:1", Phase: handlers.PhaseDial, Err: errors.Join(one, two)}},
 		{Hint: "tcp:b.example:1", Started: time.Now(), Phase: handlers.PhaseNegotiate, Text: "tls"},
 		{Hint: "tcp:c.example:1"},
+		{Hint: "tor:d.example:1", Started: time.Now(), Phase: handlers.PhaseDial, Text: "bootstrap 0%"},
 	}}
 	const dialText = "cannot connect to Tub ka5xurmk; tcp:a.example:1 failed in dial: one; two; " +
-		"tcp:b.example:1 ended in tls: it did not get any further; tcp:c.example:1 ended in parse: it was not tried"
+		"tcp:b.example:1 ended in tls: it did not get any further; tcp:c.example:1 ended in parse: it was not tried; " +
+		`tor:d.example:1 ended in dial: it did not get any further than "bootstrap 0%"`
 	for _, c := range []struct {
 		name string
 		err  error

@@ -54,9 +54,14 @@ func phasesOf(all []time.Duration) phases {
 	return phases{at(0), at(1), at(2), at(3), at(4), at(5), at(6)}
 }
 
-// notOnRoute is said of hints that could be dialled if the flags did not
-// exclude it.
-const notOnRoute = "with --hidden or --socks, hints of this type are not dialled: that would show the address of this machine"
+// noFurther says what a hint waited for that was given up. If that is a phase of
+// negotiation, it is told already.
+func noFurther(h tub.HintStatus) string {
+	if h.Text == "" || h.Phase == handlers.PhaseNegotiate {
+		return "it did not get any further"
+	}
+	return fmt.Sprintf("it did not get any further than %q", h.Text)
+}
 
 // fateOf says in which phase a hint has failed or hangs, and why.
 func fateOf(h tub.HintStatus) (phase, text string) {
@@ -71,7 +76,7 @@ func fateOf(h tub.HintStatus) (phase, text string) {
 		if h.Started.IsZero() {
 			return phase, "it was not tried"
 		}
-		return phase, "it did not get any further"
+		return phase, noFurther(h)
 	}
 	text = messageOf(h.Err)
 	var dial *handlers.Error
@@ -79,11 +84,9 @@ func fateOf(h tub.HintStatus) (phase, text string) {
 		if dial.Phase != handlers.PhaseNegotiate {
 			phase = string(dial.Phase)
 		}
-		text = messageOf(dial.Err)
+		text = dialAdvice(h, dial.Err)
 	}
 	switch {
-	case errors.Is(h.Err, handlers.ErrNoHandler) && findTransport(h.Hint.Type()) != nil:
-		text = notOnRoute
 	case errors.Is(h.Err, handlers.ErrNoHandler):
 		text = fmt.Sprintf("no handler for hints of this type is built in, only for %s; ask for a FURL with other hints", transportTypes())
 	case errors.Is(h.Err, negotiate.ErrUnknownTub):

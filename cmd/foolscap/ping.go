@@ -203,6 +203,9 @@ func (p *ping) outcome() (phase, text string, ok bool) {
 	phase, text = fateOf(p.status)
 	if p.status.Err == nil {
 		text = cause(p.err)
+		if !p.status.Started.IsZero() {
+			text += "; " + noFurther(p.status)
+		}
 	}
 	return phase, text, false
 }

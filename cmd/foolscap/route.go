@@ -200,9 +200,15 @@ func (r *route) register(t *tub.Tub) error {
 	}
 	switch {
 	case r.hidden:
-		return t.Handle("tcp", onions)
+		if err := t.Handle("tcp", onions); err != nil {
+			return err
+		}
+		return t.Handle("quic", notDialled{"--hidden", "that would show the address of this machine"})
 	case r.dialer != nil:
-		return t.Handle("tcp", socks.New(r.dialer))
+		if err := t.Handle("tcp", socks.New(r.dialer)); err != nil {
+			return err
+		}
+		return t.Handle("quic", notDialled{"--socks", "that would go past the proxy"})
 	}
 	return t.Handle("quic", quic.New())
 }

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -32,11 +34,14 @@ func TestHintsTakeTheRouteOfTheFlags(t *testing.T) {
 		{"tcp hints directly", tcp, nil, []string{" tcp ", "nothing accepts"}},
 		{"quic hints directly", quic, nil, []string{" quic ", "failed in dial"}},
 		{"tcp hints through a proxy", tcp, []string{"--socks", nobody.Address()}, []string{"socks via " + nobody.Address(), "the proxy cannot be reached"}},
-		{"quic hints not past a proxy", quic, []string{"--socks", nobody.Address()}, []string{" - ", "are not dialled"}},
-		{"tor hints by a SOCKS port", onion, []string{"--tor", "socks:" + nobody.Address()}, []string{"tor via " + nobody.Address(), "the proxy cannot be reached"}},
-		{"tor hints by a control port", onion, []string{"--tor", "control:" + nobody.Address()}, []string{"tor via control port " + nobody.Address(), "the proxy cannot be reached"}},
-		{"tcp hints by tor, hidden", "tcp:198.41.0.4:1", []string{"--hidden", "--tor", "socks:" + nobody.Address()}, []string{"tor via " + nobody.Address(), "the proxy cannot be reached"}},
-		{"quic hints not at all, hidden", quic, []string{"--hidden", "--tor", "socks:" + nobody.Address()}, []string{" - ", "are not dialled"}},
+		{"quic hints not past a proxy", quic, []string{"--socks", nobody.Address()}, []string{" - ", "with --socks, hints of this type are not dialled"}},
+		{"tor hints by a SOCKS port", onion, []string{"--tor", "socks:" + nobody.Address()}, []string{"tor via " + nobody.Address(), "no tor there: ", "start one, or --tor launch"}},
+		{"tor hints by a control port", onion, []string{"--tor", "control:" + nobody.Address()}, []string{"tor via control port " + nobody.Address(), "no tor there: tor's control port: ", "on Debian --tor control:unix:/run/tor/control"}},
+		{"tcp hints by tor, hidden", "tcp:198.41.0.4:1", []string{"--hidden", "--tor", "socks:" + nobody.Address()}, []string{"tor via " + nobody.Address(), "no tor there: ", "start one, or --tor launch"}},
+		{"quic hints not at all, hidden", quic, []string{"--hidden", "--tor", "socks:" + nobody.Address()}, []string{" - ", "with --hidden, hints of this type are not dialled"}},
+		{"private addresses not at all, hidden", tcp, []string{"--hidden"}, []string{" tor ", "private addresses cannot be reached over Tor"}},
+		{"IPv6 addresses not at all, hidden", "tcp:[2001:db8::1]:1", []string{"--hidden"}, []string{" tor ", "IPv6 addresses cannot be reached over Tor"}},
+		{"by a tor whose socket is not there", onion, []string{"--tor", "control:unix:" + filepath.Join(t.TempDir(), "control")}, []string{" tor via control port unix:", "no tor there: "}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			for _, command := range [][]string{{"ping", "--timeout", "10s", "-"}, {"call", "--timeout", "10s", "-", "add"}} {
@@ -96,6 +101,8 @@ func TestTheProxyIsShownTheLogin(t *testing.T) {
 	assert.Equal(t, exitUnreachable, r.code)
 	assert.Equal(t, "\x01\x05alice\x06secret", <-shown)
 	assert.Contains(t, r.stdout, "user name and password")
+	assert.Contains(t, r.stdout, "--socks-login FILE")
+	assert.NotContains(t, r.stdout, "WithCredentials")
 	assert.NotContains(t, r.stdout+r.stderr, "secret")
 }
 
@@ -125,4 +132,16 @@ func TestProgressIsThatOfTheHintThatIsStillTried(t *testing.T) {
 	assert.Empty(t, progressOf(tub.ConnInfo{}))
 	info.Hints[2].Won = true
 	assert.Empty(t, progressOf(info))
+}
+
+func TestATorThatWeMayNotUseIsAnotherThanNone(t *testing.T) {
+	for err, says := range map[error]string{
+		fs.ErrPermission: "the tor there cannot be used: dial: open: permission denied; let this user",
+		fs.ErrNotExist:   "no tor there: dial: open: file does not exist; start one",
+	} {
+		err = fmt.Errorf("%w: %w", handlers.ErrProxyUnreachable, &net.OpError{Op: "dial", Err: fmt.Errorf("open: %w", err)})
+		assert.ErrorContains(t, torAdvice(err), says)
+	}
+	broken := fmt.Errorf("%w: it says nothing", handlers.ErrProxyUnreachable)
+	assert.Equal(t, broken, torAdvice(broken))
 }

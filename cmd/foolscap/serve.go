@@ -174,6 +174,7 @@ func (f *serveFlags) check(logger *slog.Logger) ([]listening, []furl.Hint, error
 	}
 	var all []listening
 	onions, hinted := 0, 0
+	var everywhere listening // the first that stands for all addresses
 	for _, text := range f.listen {
 		l, err := parseListening(text)
 		if err != nil {
@@ -182,8 +183,11 @@ func (f *serveFlags) check(logger *slog.Logger) ([]listening, []furl.Hint, error
 		if l.transport.hides {
 			onions++
 		}
-		if !l.all {
+		switch {
+		case !l.all:
 			hinted++
+		case everywhere.transport == nil:
+			everywhere = l
 		}
 		all = append(all, l)
 	}
@@ -202,7 +206,8 @@ func (f *serveFlags) check(logger *slog.Logger) ([]listening, []furl.Hint, error
 	case onions == len(all) && locations != nil:
 		err = usagef("--location is for what listens at an address; an onion service has one of its own")
 	case hinted == 0 && locations == nil:
-		err = usagef("nobody could connect: an address that stands for all addresses needs a --location, for example --location tcp:tub.example.org:9999")
+		err = usagef("--listen %s: nobody could connect, since an address that stands for all addresses needs a --location, for example --location %s:tub.example.org:%s",
+			quote(everywhere.text), everywhere.transport.hintType, everywhere.port())
 	}
 	return all, locations, err
 }

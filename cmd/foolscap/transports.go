@@ -82,7 +82,7 @@ func listenTor(ctx context.Context, w where) (handlers.Acceptor, error) {
 	}
 	l, err := tor.Listen(ctx, w.via, port, append(w.onion, tor.WithLogger(w.logger))...)
 	if err != nil {
-		return nil, err
+		return nil, torAdvice(err)
 	}
 	return l, nil
 }
@@ -148,6 +148,15 @@ func parseListening(text string) (listening, error) {
 		return listening{}, usagef("--listen %s: %v", quote(text), err)
 	}
 	return listening{text, tr, address, all}, nil
+}
+
+// port is that of an address, or a word for one that is not known yet.
+func (l listening) port() string {
+	_, port, err := net.SplitHostPort(l.address)
+	if n, _ := strconv.Atoi(port); err != nil || n == 0 {
+		return "PORT"
+	}
+	return port
 }
 
 func (l listening) listen(ctx context.Context, w where) (handlers.Acceptor, error) {

@@ -4,6 +4,7 @@ package programs
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 
@@ -18,7 +19,7 @@ func TestOneCommandShowsAnOnionServiceOnANetworkOfItsOwn(t *testing.T) {
 	tornet.Require(t)
 	key := filepath.Join(t.TempDir(), "onion.key")
 	output := run(t, build(t, "examples/onion"), "-key", key)
-	assert.Regexp(t, `(?s)starting a private Tor network
+	assert.Regexp(t, `(?s)a private Tor network has to do
 server: publishing \w{56}\.onion
 server: published, the hint is tor:\w{56}\.onion:3457
 server: no TCP: this Tub is hidden.*
@@ -29,6 +30,14 @@ $`, output)
 	info, err := os.Stat(key)
 	require.NoError(t, err)
 	assert.Equal(t, os.FileMode(0o600), info.Mode())
+}
+
+func TestThereIsOneTorAtATime(t *testing.T) {
+	for _, example := range []string{"examples/onion", "examples/survive"} {
+		output, err := exec.CommandContext(t.Context(), build(t, example), "-control", "127.0.0.1:9051", "-launch").CombinedOutput()
+		assert.Error(t, err)
+		assert.Regexp(t, `^-launch and -control, .* exclude each other\n$`, string(output))
+	}
 }
 
 func TestAClientBehindAProxy(t *testing.T) {

@@ -104,22 +104,40 @@ func TestTheToolServesByEveryTransport(t *testing.T) {
 
 func TestTheToolSaysWhatItIsWaitingForWhenATorStarts(t *testing.T) {
 	tornet.Require(t)
-	// A tor that it starts itself is one of the real network, which cannot be reached from here.
-	cmd := exec.Command(build(t, "cmd/foolscap"), "serve", "--hidden", "--listen", "tor", "--tor", "launch:"+t.TempDir())
-	stderr, err := cmd.StderrPipe()
-	require.NoError(t, err)
-	require.NoError(t, cmd.Start())
-	t.Cleanup(func() { cmd.Process.Kill() })
-	said := ""
-	for lines := bufio.NewScanner(stderr); lines.Scan(); {
-		said += lines.Text() + "\n"
-		if bytes.Contains(lines.Bytes(), []byte("waiting for tor: bootstrap 0%")) {
-			require.NoError(t, cmd.Process.Signal(os.Interrupt))
-		}
+	tool := build(t, "cmd/foolscap")
+	for _, command := range [][]string{{"serve", "--hidden", "--listen", "tor"}, {"demo", "--duration", "1ms"}} {
+		t.Run(command[0], func(t *testing.T) {
+			// A tor that it starts itself is one of the real network, which cannot be reached from here.
+			cmd := exec.Command(tool, append(command, "--tor", "launch:"+t.TempDir())...)
+			stderr, err := cmd.StderrPipe()
+			require.NoError(t, err)
+			require.NoError(t, cmd.Start())
+			t.Cleanup(func() { cmd.Process.Kill() })
+			said := ""
+			for lines := bufio.NewScanner(stderr); lines.Scan(); {
+				said += lines.Text() + "\n"
+				if bytes.Contains(lines.Bytes(), []byte("waiting for tor: bootstrap 0%")) {
+					require.NoError(t, cmd.Process.Signal(os.Interrupt))
+				}
+			}
+			assert.Error(t, cmd.Wait())
+			assert.Equal(t, 130, cmd.ProcessState.ExitCode(), said)
+			assert.Contains(t, said, "waiting for tor: bootstrap 0%")
+		})
 	}
-	assert.Error(t, cmd.Wait())
-	assert.Equal(t, 130, cmd.ProcessState.ExitCode(), said)
-	assert.Contains(t, said, "waiting for tor: bootstrap 0%")
+}
+
+func TestTheToolSaysHowFarATorGotWhenTheTimeIsUp(t *testing.T) {
+	tornet.Require(t)
+	tool := build(t, "cmd/foolscap")
+	const onion = "pb://ka5xurmkm6wb6vuzeo3jpxwrw6kla6ce@tor:2gzyxa5ihm7nsggfxnu52rck2vv4rvmdlkiu3zzui5du4xyclen53wid.onion:80/an-object"
+	for _, command := range [][]string{{"call", onion, "add"}, {"ping", onion}} {
+		cmd := exec.Command(tool, append(command, "--timeout", "8s", "--tor", "launch:"+t.TempDir())...)
+		output, err := cmd.CombinedOutput()
+		assert.Error(t, err)
+		assert.Equal(t, 3, cmd.ProcessState.ExitCode())
+		assert.Contains(t, string(output), `it did not get any further than "bootstrap 0%"`)
+	}
 }
 
 func TestTheToolShowsAnOnionService(t *testing.T) {
