@@ -25,6 +25,8 @@ func main() {
 	flag.Parse()
 	var via *tor.Tor
 	switch {
+	case *launch && *control != "":
+		log.Fatal("-launch and -control, or the FOOLSCAP_TOR_CONTROL that it defaults to, exclude each other")
 	case *launch:
 		via = tor.Launch(tor.LaunchConfig{})
 	case *control != "":
@@ -44,7 +46,7 @@ func inPrivateNetwork() error {
 	if err != nil {
 		return err
 	}
-	fmt.Println("no tor is given (-control, -launch): starting a private Tor network")
+	fmt.Println("no tor is given (-control, -launch), so a private Tor network has to do")
 	cmd := exec.Command("go", append([]string{"run", "github.com/foolscap-go/foolscap/integration/tornetwork", self}, os.Args[1:]...)...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	return cmd.Run()

@@ -24,6 +24,8 @@ func main() {
 	flag.Parse()
 	var via *tor.Tor
 	switch {
+	case *launch && *control != "":
+		log.Fatal("-launch and -control, or the FOOLSCAP_TOR_CONTROL that it defaults to, exclude each other")
 	case *launch:
 		via = tor.Launch(tor.LaunchConfig{})
 	case *control != "":

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log"
 	"os"
@@ -31,13 +32,21 @@ func argument() string {
 	if len(os.Args) != 2 {
 		log.Fatal("usage: client FURL or client @FILE")
 	}
-	file, ok := strings.CutPrefix(os.Args[1], "@")
-	if !ok {
-		return os.Args[1]
-	}
-	text, err := os.ReadFile(file)
+	text, err := read(os.Args[1])
 	check(err)
-	return strings.TrimSpace(string(text))
+	return text
+}
+
+func read(arg string) (string, error) {
+	file, ok := strings.CutPrefix(arg, "@")
+	switch {
+	case ok:
+		text, err := os.ReadFile(file)
+		return strings.TrimSpace(string(text)), err
+	case !strings.HasPrefix(arg, "pb:"):
+		return "", errors.New("a FURL begins with pb:; a file that holds one is given as @FILE")
+	}
+	return arg, nil
 }
 
 func check(err error) {

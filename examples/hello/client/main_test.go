@@ -20,3 +20,8 @@ func TestTheFURLCanStandInAFile(t *testing.T) {
 		assert.Equal(t, furl, argument())
 	}
 }
+
+func TestAFileWithoutTheAtIsExplained(t *testing.T) {
+	_, err := read("server.furl")
+	assert.ErrorContains(t, err, "@FILE")
+}
