@@ -199,10 +199,14 @@ func (d *Dialer) target(host string) (string, error) {
 	if len(host) > maxField {
 		return "", fmt.Errorf("%w: the name has more than %d bytes", handlers.ErrInvalidHint, maxField)
 	}
-	name := strings.ToLower(strings.TrimSuffix(host, "."))
+	name := strings.ToLower(strings.TrimRight(host, "."))
 	for _, private := range []string{"onion", "i2p"} {
-		if (name == private || strings.HasSuffix(name, "."+private)) && !d.declared.HidesLookups {
+		switch {
+		case name != private && !strings.HasSuffix(name, "."+private):
+		case !d.declared.HidesLookups:
 			return "", fmt.Errorf("%w: names below .%s are handed only to a proxy that is declared to hide look-ups", handlers.ErrInvalidHint, private)
+		default:
+			return name, nil // tor takes one that ends with a dot for a name like any other
 		}
 	}
 	return host, nil

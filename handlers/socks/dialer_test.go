@@ -376,7 +376,7 @@ func TestDialersThatCannotBe(t *testing.T) {
 func TestTargetsThatAreNotHandedOver(t *testing.T) {
 	for _, address := range []string{
 		"a.example", "a.example:http", "a.example:0", ":80", strings.Repeat("a", 256) + ":80",
-		"[fe80::1%eth0]:80", "abc.onion:80", "ABC.Onion.:80", "onion:80", "x.b32.i2p:80",
+		"[fe80::1%eth0]:80", "abc.onion:80", "ABC.Onion.:80", "abc.onion..:80", "onion:80", "x.b32.i2p:80",
 	} {
 		t.Run(address, func(t *testing.T) {
 			way := proxyThat(t)
@@ -390,12 +390,16 @@ func TestTargetsThatAreNotHandedOver(t *testing.T) {
 }
 
 func TestAHidingProxyGetsOnionNames(t *testing.T) {
-	way := proxyThat(t, gets(greeting), says(noPassword), gets(request("abc.onion", 80)), says(done))
-	d := newDialer(t, way, socks.WithExposure(handlers.Exposure{HidesLookups: true}))
-	stream, err := socks.New(d).Dial(t.Context(), handlers.DialRequest{Hint: "tcp:abc.onion:80"})
-	require.NoError(t, err)
-	way.wait()
-	stream.Close()
+	for _, hint := range []furl.Hint{"tcp:abc.onion:80", "tcp:ABC.Onion.:80"} {
+		t.Run(hint.String(), func(t *testing.T) {
+			way := proxyThat(t, gets(greeting), says(noPassword), gets(request("abc.onion", 80)), says(done))
+			d := newDialer(t, way, socks.WithExposure(handlers.Exposure{HidesLookups: true}))
+			stream, err := socks.New(d).Dial(t.Context(), handlers.DialRequest{Hint: hint})
+			require.NoError(t, err)
+			way.wait()
+			stream.Close()
+		})
+	}
 }
 
 func TestHintsThatAreNotDialled(t *testing.T) {

@@ -55,8 +55,10 @@ func ParseClientCredential(text string) (onion string, key *ecdh.PrivateKey, err
 	if err != nil {
 		return "", nil, err
 	}
-	key, err = ecdh.X25519().NewPrivateKey(raw)
-	return withOnion(strings.ToLower(name)), key, err
+	if key, err = ecdh.X25519().NewPrivateKey(raw); err != nil {
+		return "", nil, err
+	}
+	return withOnion(name), key, nil
 }
 
 // CreateClientKey makes a key for an onion service, with or without ".onion", and
@@ -71,7 +73,10 @@ func CreateClientKey(path, onion string) (*ecdh.PublicKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	return key.PublicKey(), keyfile.Create(path, []byte(FormatClientCredential(onion, key)+"\n"))
+	if err := keyfile.Create(path, []byte(FormatClientCredential(onion, key)+"\n")); err != nil {
+		return nil, err
+	}
+	return key.PublicKey(), nil
 }
 
 // LoadClientKey reads what CreateClientKey, or tor itself, has written. A file that
@@ -95,4 +100,7 @@ func decodeKey(text string) ([]byte, error) {
 	return raw, nil
 }
 
-func withOnion(address string) string { return strings.TrimSuffix(address, ".onion") + ".onion" }
+// withOnion returns an onion address, with or without ".onion", in its usual form.
+func withOnion(address string) string {
+	return strings.TrimSuffix(strings.ToLower(address), ".onion") + ".onion"
+}

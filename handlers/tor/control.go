@@ -2,13 +2,18 @@ package tor
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"net/textproto"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -21,15 +26,13 @@ import (
 // that wraps it says why, and also wraps handlers.ErrProxyRefused.
 var ErrControlRefused = errors.New("tor's control port does not let us in")
 
-const (
-	// controlTimeout is how long tor may take for an answer. It takes milliseconds
-	// unless it has stopped, or is about to.
-	controlTimeout = 20 * time.Second
+// controlTimeout is how long tor may take for an answer. It takes milliseconds
+// unless it has stopped, or is about to.
+var controlTimeout = 20 * time.Second
 
-	// maxGreeting bounds what is read before tor has proven to be the one that
-	// is trusted with everything anyway, in bytes.
-	maxGreeting = 64 << 10
-)
+// maxGreeting bounds what is read before tor has proven to be the one that is
+// trusted with everything anyway, in bytes.
+const maxGreeting = 64 << 10
 
 // An address is where a port of tor is.
 type address struct{ network, text string }
@@ -41,45 +44,58 @@ func (a address) String() string {
 	return a.text
 }
 
-// controller is an authenticated connection to the control port of a tor. Its
-// methods may be called concurrently.
-type controller struct {
-	conn net.Conn
-	tor  *control.Conn
-
-	// asking is held during a request: the library would mix up the answers of
-	// two.
-	asking sync.Mutex
-	over   bool // under asking: there will be no more answers
-
-	events chan control.Event
-	done   chan struct{} // closed when the connection has ended
-	wg     sync.WaitGroup
+// onlyHere reports whether the address means something else, or nothing, on another
+// machine.
+func (a address) onlyHere() bool {
+	at, err := netip.ParseAddrPort(a.text)
+	return a.network == "unix" || err == nil && (at.Addr().Unmap().IsLoopback() || at.Addr().IsUnspecified())
 }
 
-// openController connects and authenticates.
-func openController(ctx context.Context, at address, password string) (*controller, error) {
-	ctx, cancel := context.WithTimeout(ctx, controlTimeout)
+// controller is an authenticated connection to the control port of a tor. Its
+// methods may be called concurrently.
+//
+// The library parses what tor says. It is not left to read while nothing is asked:
+// one line that it does not expect then would keep it busy for ever.
+type controller struct {
+	conn net.Conn
+	text *textproto.Conn
+	tor  *control.Conn
+	take func(control.Event)
+
+	asking  sync.Mutex             // held during a request
+	asked   chan struct{}          // has room for one, which stands for a request without an answer
+	answers chan *control.Response // has room for one
+	done    chan struct{}          // closed when the connection has ended
+}
+
+// openController connects and authenticates. take is called with the events that
+// are asked for, and must not wait for the controller.
+func openController(ctx context.Context, at address, password string, take func(control.Event)) (*controller, error) {
+	limited, cancel := context.WithTimeout(ctx, controlTimeout)
 	defer cancel()
 	var dialer net.Dialer
-	conn, err := dialer.DialContext(ctx, at.network, at.text)
-	if end := handlers.Ended(ctx); err != nil && end != nil {
-		return nil, end
+	conn, err := dialer.DialContext(limited, at.network, at.text)
+	if err != nil && handlers.Ended(limited) != nil {
+		return nil, unanswered(ctx)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: tor's control port: %w", handlers.ErrProxyUnreachable, err)
 	}
-	limited := &limitedConn{Conn: conn, left: maxGreeting}
+	greeting := &limitedConn{Conn: conn, left: maxGreeting}
+	text := textproto.NewConn(greeting)
 	c := &controller{
-		conn:   conn,
-		tor:    control.NewConn(textproto.NewConn(limited)),
-		events: make(chan control.Event, 64),
-		done:   make(chan struct{}),
+		conn:    conn,
+		text:    text,
+		tor:     control.NewConn(text),
+		take:    take,
+		asked:   make(chan struct{}, 1),
+		answers: make(chan *control.Response, 1),
+		done:    make(chan struct{}),
 	}
-	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	stop := context.AfterFunc(limited, func() { conn.Close() })
 	err = authenticate(c.tor, password)
 	if !stop() {
-		err = handlers.Ended(ctx)
+		return nil, unanswered(ctx)
 	}
 	if err != nil {
 		conn.Close()
@@ -88,9 +104,22 @@ func openController(ctx context.Context, at address, password string) (*controll
 		}
 		return nil, fmt.Errorf("%w: what answers at %v does not behave like a control port of tor: %w", handlers.ErrProxyUnreachable, at, err)
 	}
-	limited.left = -1
-	c.wg.Go(c.read)
+	greeting.left = -1
+	go c.read()
 	return c, nil
+}
+
+// unanswered is the error of a wait for the control port that has ended with ctx
+// or, if that goes on, after controlTimeout.
+func unanswered(ctx context.Context) error {
+	switch end := handlers.Ended(ctx); {
+	case end == nil:
+		return fmt.Errorf("%w: tor's control port has not answered for %v", handlers.ErrProxyUnreachable, controlTimeout)
+	case errors.Is(end, context.DeadlineExceeded):
+		return fmt.Errorf("%w: tor's control port does not answer: %w", handlers.ErrProxyUnreachable, end)
+	default:
+		return end
+	}
 }
 
 // limitedConn ends after some bytes, unless left is negative. The field belongs
@@ -116,47 +145,78 @@ func (c *limitedConn) Read(p []byte) (int, error) {
 
 // authenticate does what tor asks for. The library is not left to choose, as it
 // prefers a cookie that cannot be read over a password that is given.
+//
+// The method COOKIE, to show the cookie, is not used: the file is what the other
+// side says it is, and whoever listens there could have any file of that size
+// shown to him. Every tor that is not ancient has SAFECOOKIE, too.
 func authenticate(tor *control.Conn, password string) error {
 	refused := func(format string, args ...any) error {
 		return fmt.Errorf("%w: %w", ErrControlRefused, fmt.Errorf(format, args...))
+	}
+	// The connection may also just have been lost.
+	judged := func(err error) error {
+		var refusal *textproto.Error
+		if errors.As(err, &refusal) || errors.Is(err, errWrongProof) {
+			return refused("%w", err)
+		}
+		return err
 	}
 	info, err := tor.ProtocolInfo()
 	if err != nil {
 		return err
 	}
-	withCookie := info.HasAuthMethod("SAFECOOKIE") || info.HasAuthMethod("COOKIE")
-	secret := password
+	var secret []byte
 	switch {
 	case info.HasAuthMethod("NULL"):
-		secret = ""
 	case password != "" && info.HasAuthMethod("HASHEDPASSWORD"):
-	case withCookie:
-		// The file is what the other side says it is, so it must not be just any.
+		secret = []byte(password)
+	case info.HasAuthMethod("SAFECOOKIE"):
 		cookie, err := readCookie(info.CookieFile)
 		if err != nil {
 			return refused("its cookie cannot be read: %w; let this user read it, or set a password on both sides", err)
 		}
-		if info.HasAuthMethod("SAFECOOKIE") {
-			// Tor has to prove first that it knows the cookie.
-			if err := tor.Authenticate(""); err != nil {
-				return refused("%w", err)
-			}
-			return nil
+		if secret, err = proveCookie(tor, cookie); err != nil {
+			return judged(err)
 		}
-		secret = string(cookie)
 	case info.HasAuthMethod("HASHEDPASSWORD"):
 		return refused("it wants a password, and none is given")
 	default:
-		return refused("it wants one of %q, none of which is known here", info.AuthMethods)
+		return refused("it wants one of %q, none of which is used here; set a password on both sides", info.AuthMethods)
 	}
 	command := "AUTHENTICATE"
-	if secret != "" {
-		command += " " + hex.EncodeToString([]byte(secret))
+	if len(secret) > 0 {
+		command += " " + hex.EncodeToString(secret)
 	}
-	if _, err := tor.SendRequest("%s", command); err != nil {
-		return refused("%w", err)
+	_, err = tor.SendRequest("%s", command)
+	return judged(err)
+}
+
+var errWrongProof = errors.New("it does not know the cookie in the file that it names")
+
+// proveCookie returns the proof that we know the cookie (method SAFECOOKIE). Tor has
+// to prove first that it knows it.
+func proveCookie(tor *control.Conn, cookie []byte) ([]byte, error) {
+	nonce := make([]byte, 32)
+	rand.Read(nonce)
+	response, err := tor.SendRequest("AUTHCHALLENGE SAFECOOKIE %x", nonce)
+	if err != nil {
+		return nil, err
 	}
-	return nil
+	var proof, itsNonce []byte
+	if _, err := fmt.Sscanf(response.Reply, "AUTHCHALLENGE SERVERHASH=%x SERVERNONCE=%x", &proof, &itsNonce); err != nil {
+		return nil, fmt.Errorf("the answer to AUTHCHALLENGE: %w", err)
+	}
+	over := func(key string) []byte {
+		mac := hmac.New(sha256.New, []byte("Tor safe cookie authentication "+key))
+		for _, part := range [][]byte{cookie, nonce, itsNonce} {
+			mac.Write(part)
+		}
+		return mac.Sum(nil)
+	}
+	if !hmac.Equal(proof, over("server-to-controller hash")) {
+		return nil, errWrongProof
+	}
+	return over("controller-to-server hash"), nil
 }
 
 func readCookie(path string) ([]byte, error) {
@@ -178,58 +238,71 @@ func readCookie(path string) ([]byte, error) {
 	return cookie, err
 }
 
-// read takes what comes unasked, until the connection ends.
+// read takes what tor says, until the connection ends. An answer to nothing ends
+// it: whose answers the next ones are could not be known.
 func (c *controller) read() {
-	for c.tor.HandleNextEvent() == nil {
-	}
-	c.conn.Close()
-	close(c.done)
-	c.asking.Lock() // a request may be handing over an event
-	defer c.asking.Unlock()
-	c.over = true
-	close(c.events)
-}
-
-// subscribe makes handle be called with the events of these kinds, one after the
-// other. It can be used once.
-func (c *controller) subscribe(ctx context.Context, handle func(control.Event), kinds ...control.EventCode) error {
-	c.wg.Go(func() {
-		for event := range c.events {
-			handle(event)
+	defer close(c.done)
+	defer c.conn.Close()
+	for {
+		response, err := c.tor.ReadResponse()
+		if err != nil {
+			return
 		}
-	})
-	_, err := c.ask(ctx, func() (*control.Response, error) { return nil, c.tor.AddEventListener(c.events, kinds...) })
-	return err
+		if response.IsAsync() {
+			code, data, _ := strings.Cut(response.Reply, " ") // all that we ask for have one line
+			c.take(control.ParseEvent(control.EventCode(code), data, nil))
+			continue
+		}
+		select {
+		case <-c.asked:
+			c.answers <- response
+		default:
+			return
+		}
+	}
 }
 
-// request sends a command and returns the answer. An error of tor's wraps a
-// *textproto.Error. When ctx ends first, the connection is closed.
+// request sends a command and returns the answer. When tor does not take the
+// command the error wraps a *textproto.Error, when ctx ends it is that of ctx, and
+// otherwise it wraps handlers.ErrProxyUnreachable. The connection outlives only the
+// first.
 func (c *controller) request(ctx context.Context, command string) (*control.Response, error) {
-	return c.ask(ctx, func() (*control.Response, error) { return c.tor.SendRequest("%s", command) })
-}
-
-func (c *controller) ask(ctx context.Context, f func() (*control.Response, error)) (*control.Response, error) {
-	ctx, cancel := context.WithTimeout(ctx, controlTimeout)
+	limited, cancel := context.WithTimeout(ctx, controlTimeout)
 	defer cancel()
 	c.asking.Lock()
 	defer c.asking.Unlock()
-	if c.over {
-		return nil, fmt.Errorf("%w: the control connection has been lost", handlers.ErrProxyUnreachable)
+	lost := fmt.Errorf("%w: the control connection has been lost", handlers.ErrProxyUnreachable)
+	select {
+	case c.asked <- struct{}{}:
+	case <-c.done:
+		return nil, lost
 	}
-	stop := context.AfterFunc(ctx, func() { c.conn.Close() })
-	response, err := f()
-	if !stop() {
-		return nil, fmt.Errorf("tor's control port does not answer: %w", handlers.Ended(ctx))
+	stop := context.AfterFunc(limited, func() { c.conn.Close() })
+	if err := c.text.PrintfLine("%s", command); err != nil {
+		c.conn.Close()
 	}
-	var refusal *textproto.Error
-	if err != nil && !errors.As(err, &refusal) {
-		err = fmt.Errorf("%w: the control connection has been lost: %w", handlers.ErrProxyUnreachable, err)
+	var response *control.Response
+	select {
+	case response = <-c.answers:
+	case <-c.done:
+		select {
+		case response = <-c.answers: // the last thing that it said
+		default:
+		}
 	}
-	return response, err
+	switch {
+	case !stop():
+		return nil, unanswered(ctx)
+	case response == nil:
+		return nil, lost
+	case !response.IsOk():
+		return nil, response.Err
+	}
+	return response, nil
 }
 
 // close ends the connection and waits for what belongs to it.
 func (c *controller) close() {
 	c.conn.Close()
-	c.wg.Wait()
+	<-c.done
 }

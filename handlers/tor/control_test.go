@@ -63,7 +63,6 @@ func TestTorLetsUsIn(t *testing.T) {
 		"without anything":                  {func(f *fakeTor) {}, ""},
 		"by a password":                     {func(f *fakeTor) { f.methods, f.password = "HASHEDPASSWORD", `with "quotes" and ünïcode` }, `with "quotes" and ünïcode`},
 		"by a cookie that is kept secret":   {func(f *fakeTor) { f.methods, f.cookie = "COOKIE,SAFECOOKIE", writeCookie(f.t) }, ""},
-		"by a cookie that is shown":         {func(f *fakeTor) { f.methods, f.cookie = "COOKIE", writeCookie(f.t) }, ""},
 		"by a cookie, as it wants no other": {func(f *fakeTor) { f.methods, f.cookie = "SAFECOOKIE", writeCookie(f.t) }, "unwanted"},
 		"by a password, as its cookie cannot be read": {func(f *fakeTor) {
 			f.methods, f.cookie, f.password = "COOKIE,SAFECOOKIE,HASHEDPASSWORD", "/nonexistent", "secret"
@@ -84,6 +83,7 @@ func TestTorDoesNotLetUsIn(t *testing.T) {
 		require.NoError(t, os.WriteFile(path, make([]byte, size), 0o600))
 		return path
 	}
+	const proofs = "250 AUTHCHALLENGE SERVERHASH=%064d SERVERNONCE=%064d"
 	const secret = "our password"
 	for name, test := range map[string]struct {
 		set  func(*fakeTor)
@@ -91,14 +91,18 @@ func TestTorDoesNotLetUsIn(t *testing.T) {
 	}{
 		"by a password that is wrong":            {func(f *fakeTor) { f.methods, f.password = "HASHEDPASSWORD", "right" }, "515"},
 		"by a cookie that is not there":          {func(f *fakeTor) { f.methods, f.cookie = "SAFECOOKIE", "/nonexistent" }, "set a password on both sides"},
-		"by a cookie that would be another file": {func(f *fakeTor) { f.methods, f.cookie = "COOKIE", file(33) }, "is no cookie"},
-		"by a cookie that would be no file":      {func(f *fakeTor) { f.methods, f.cookie = "COOKIE", t.TempDir() }, "is no cookie"},
+		"by a cookie that would be another file": {func(f *fakeTor) { f.methods, f.cookie = "SAFECOOKIE", file(33) }, "is no cookie"},
+		"by a cookie that would be no file":      {func(f *fakeTor) { f.methods, f.cookie = "SAFECOOKIE", t.TempDir() }, "is no cookie"},
 		"by a cookie that it does not know itself": {func(f *fakeTor) {
 			f.methods, f.cookie = "SAFECOOKIE", file(32)
-			f.answers["AUTHCHALLENGE"] = "250 AUTHCHALLENGE SERVERHASH=" + strings.Repeat("0", 64) + " SERVERNONCE=" + strings.Repeat("0", 64)
-		}, "mismatch"},
-		"by a method that nobody knows":                 {func(f *fakeTor) { f.methods = "RETINA" }, "RETINA"},
-		"by a password, and there is no such as method": {func(f *fakeTor) { f.methods = "COOKIE"; f.cookie = "" }, "cookie"},
+			f.answers["AUTHCHALLENGE"] = fmt.Sprintf(proofs, 0, 0)
+		}, "does not know the cookie"},
+		"by a challenge": {func(f *fakeTor) {
+			f.methods, f.cookie = "SAFECOOKIE", file(32)
+			f.answers["AUTHCHALLENGE"] = "513 Invalid"
+		}, "513"},
+		"by a method that nobody knows":           {func(f *fakeTor) { f.methods = "RETINA" }, "RETINA"},
+		"by a cookie that would have to be shown": {func(f *fakeTor) { f.methods, f.cookie = "COOKIE", writeCookie(f.t) }, "COOKIE"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := startTor(t, test.set)
@@ -112,6 +116,9 @@ func TestTorDoesNotLetUsIn(t *testing.T) {
 				assert.NotContains(t, err.Error(), secret)
 			}
 			assert.Equal(t, handlers.PhaseDial, err.Phase)
+			if f.methods == "COOKIE" {
+				assert.Empty(t, f.received("AUTHENTICATE"), "it could be any file of that size")
+			}
 		})
 	}
 	t.Run("by a password, and none is given", func(t *testing.T) {
@@ -151,6 +158,53 @@ func TestWhatIsNoControlPort(t *testing.T) {
 		assert.ErrorIs(t, err, handlers.ErrProxyUnreachable)
 		assert.Equal(t, handlers.PhaseDial, err.Phase)
 	})
+}
+
+func TestAControlPortThatFailsHalfway(t *testing.T) {
+	notReady := "250-status/bootstrap-phase=" + bootstrapped(10) + "\r\n250 OK"
+	for name, test := range map[string]struct {
+		set  func(*fakeTor)
+		is   error
+		says string
+	}{
+		"and hangs up while it is authenticated to": {func(f *fakeTor) { f.answers["AUTHENTICATE"], f.last = "", "AUTHENTICATE" }, handlers.ErrProxyUnreachable, "EOF"},
+		"and makes no sense while it is": {func(f *fakeTor) {
+			f.methods, f.cookie, f.answers["AUTHCHALLENGE"] = "SAFECOOKIE", writeCookie(f.t), "250 OK"
+		}, handlers.ErrProxyUnreachable, "AUTHCHALLENGE"},
+		"and hangs up afterwards":                      {func(f *fakeTor) { f.last = "SETEVENTS" }, handlers.ErrProxyUnreachable, "has been lost"},
+		"and does not say where its SOCKS port is":     {func(f *fakeTor) { f.answers[socksPorts] = "510 Command filtered" }, handlers.ErrProxyRefused, "say in SOCKS"},
+		"and tells nothing of itself":                  {func(f *fakeTor) { f.answers["SETEVENTS"] = "510 Command filtered" }, handlers.ErrProxyRefused, "SETEVENTS STATUS_CLIENT"},
+		"and does not say how far it is":               {func(f *fakeTor) { f.answers["GETINFO status/bootstrap-phase"] = "510 Command filtered" }, handlers.ErrProxyRefused, "let a filter"},
+		"and falls silent":                             {func(f *fakeTor) { f.answers[socksPorts] = "" }, handlers.ErrProxyUnreachable, "has not answered"},
+		"and is silent from the beginning":             {func(f *fakeTor) { f.answers["PROTOCOLINFO"] = "" }, handlers.ErrProxyUnreachable, "has not answered"},
+		"and answers more than it was asked":           {func(f *fakeTor) { f.answers["GETINFO status/bootstrap-phase"] = notReady + "\r\n250 surplus" }, handlers.ErrProxyUnreachable, "has closed the control connection"},
+		"and says afterwards what is no answer at all": {func(f *fakeTor) { f.answers["GETINFO status/bootstrap-phase"] = notReady + "\r\nxyz" }, handlers.ErrProxyUnreachable, "has closed the control connection"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if strings.Contains(name, "silent") {
+				defer tor.SetControlTimeout(50 * time.Millisecond)()
+			}
+			f := startBoth(t, test.set)
+			h := newHandler(t, tor.Control(tor.ControlConfig{Address: f.Address}), tor.WithTimeout(10*time.Second))
+			err := dialError(t, t.Context(), h, "tor:x.example:1")
+			assert.Equal(t, handlers.PhaseDial, err.Phase)
+			assert.ErrorIs(t, err, test.is)
+			assert.ErrorContains(t, err, test.says)
+			assert.NotErrorIs(t, err, tor.ErrControlRefused)
+			assert.NotErrorIs(t, err, handlers.ErrTimeout, "it was noticed")
+			f.await("the end of the connection", func() bool { return len(f.conns) == 0 })
+		})
+	}
+}
+
+func TestAnAnswerToNothingEndsTheControlConnection(t *testing.T) {
+	f := startBoth(t, nil)
+	h := newHandler(t, tor.Control(tor.ControlConfig{Address: f.Address}))
+	requireDial(t, h)
+	f.say("250 OK")
+	f.await("the end of the connection", func() bool { return len(f.conns) == 0 })
+	requireDial(t, h)
+	assert.Equal(t, 2, f.opened)
 }
 
 func TestTheSOCKSPortIsLearned(t *testing.T) {
@@ -296,12 +350,25 @@ func TestClientKeysAreGivenToTorAndTakenBack(t *testing.T) {
 		f.await("the end of the connection", func() bool { return len(f.conns) == 0 })
 		require.Eventually(t, func() bool {
 			return tryDial(t, h) == nil && len(f.received("ONION_CLIENT_AUTH_ADD")) == 2
-		}, 10*time.Second, time.Millisecond, "a tor that has been restarted knows no keys")
+		}, 10*time.Second, time.Millisecond, "a tor that has been restarted would know no keys")
 		require.NoError(t, h.Close())
 		assert.Equal(t, []string{"ONION_CLIENT_AUTH_REMOVE " + name}, f.received("ONION_CLIENT_AUTH_REMOVE"))
+		f.await("the end of the key", func() bool { return len(f.keys) == 0 })
+	})
+	t.Run("when it cannot be used after all", func(t *testing.T) {
+		f := startBoth(t, func(f *fakeTor) { f.answers[socksPorts] = "510 Command filtered" })
+		require.Error(t, tryDial(t, newHandler(t, tor.Control(config(f)))))
+		f.await("the end of the key", func() bool { return len(f.keys) == 0 })
+	})
+	t.Run("when it has tried without", func(t *testing.T) {
+		f := startBoth(t, func(f *fakeTor) { f.answers["ONION_CLIENT_AUTH_ADD"] = "252 Registered client and decrypted desc" })
+		h := newHandler(t, tor.Control(config(f)))
+		requireDial(t, h)
+		require.NoError(t, h.Close())
+		assert.Len(t, f.received("ONION_CLIENT_AUTH_REMOVE"), 1)
 	})
 	t.Run("unless it has had them already", func(t *testing.T) {
-		f := startBoth(t, func(f *fakeTor) { f.answers["ONION_CLIENT_AUTH_ADD"] = "251 Client for onion existed and replaced" })
+		f := startBoth(t, func(f *fakeTor) { f.keys = map[string]bool{name: true} })
 		h := newHandler(t, tor.Control(config(f)))
 		requireDial(t, h)
 		require.NoError(t, h.Close())
@@ -310,7 +377,8 @@ func TestClientKeysAreGivenToTorAndTakenBack(t *testing.T) {
 	t.Run("and stay secret when it refuses them", func(t *testing.T) {
 		f := startBoth(t, func(f *fakeTor) { f.answers["ONION_CLIENT_AUTH_ADD"] = "512 Cannot decode x25519:" + secret })
 		err := dialError(t, t.Context(), newHandler(t, tor.Control(config(f))), "tor:x.example:1")
-		assert.ErrorContains(t, err, "does not take the client key for "+onion)
+		assert.ErrorIs(t, err, handlers.ErrProxyRefused)
+		assert.ErrorContains(t, err, "the client key for "+onion)
 		assert.NotContains(t, err.Error(), secret)
 	})
 	for what, keys := range map[string]map[string]*ecdh.PrivateKey{

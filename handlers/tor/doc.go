@@ -9,9 +9,9 @@
 //
 // Names are never looked up here, they are handed to tor. Both directions hide
 // the address of this machine. Connections to different Tubs go over different
-// circuits, so that nobody on the way can tell that they belong together; but a
-// Tub shows the same TubID to all its peers. Who must not be recognised by them
-// takes a Tub with a new identity for each.
+// circuits. That keeps those apart who see only circuits: exits, and whoever watches
+// them; but a Tub shows the same TubID to all its peers. Who must not be recognised
+// by them takes a Tub with a new identity for each.
 //
 // The behaviour is described in docs/tor.md.
 package tor

@@ -34,6 +34,7 @@ type fakeTor struct {
 	cookie   string // the file of the one that it wants
 	methods  string // of authentication
 	answers  map[string]string
+	last     string // the command after which it hangs up
 	// published takes ADD_ONION and returns the address, without ".onion", of the service that is published at once.
 	published func(command string) string
 
@@ -42,6 +43,7 @@ type fakeTor struct {
 	commands []string
 	conns    []net.Conn // open ones
 	opened   int
+	keys     map[string]bool // onions whose client keys it has
 	wg       sync.WaitGroup
 }
 
@@ -89,6 +91,7 @@ func (f *fakeTor) stop() {
 	f.listener.Close()
 	f.disconnect()
 	f.wg.Wait()
+	f.keys = nil
 }
 
 // restart starts it again at its address.
@@ -153,11 +156,14 @@ func (f *fakeTor) received(prefix string) []string {
 }
 
 // event sends an event to all connections.
-func (f *fakeTor) event(format string, args ...any) {
+func (f *fakeTor) event(format string, args ...any) { f.say("650 "+format, args...) }
+
+// say sends a line to all connections.
+func (f *fakeTor) say(format string, args ...any) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, conn := range f.conns {
-		fmt.Fprintf(conn, "650 "+format+"\r\n", args...)
+		fmt.Fprintf(conn, format+"\r\n", args...)
 	}
 }
 
@@ -196,7 +202,6 @@ func (f *fakeTor) serve(conn net.Conn) {
 			shown, _ := hex.DecodeString(rest)
 			authenticated = f.methods == "NULL" ||
 				f.password != "" && string(shown) == f.password ||
-				f.methods == "COOKIE" && string(shown) == string(cookie) ||
 				serverNonce != nil && hmac.Equal(shown, safeCookie("Tor safe cookie authentication controller-to-server hash", cookie, clientNonce, serverNonce))
 			if !authenticated {
 				fmt.Fprint(conn, "515 Authentication failed\r\n")
@@ -207,12 +212,35 @@ func (f *fakeTor) serve(conn net.Conn) {
 			fmt.Fprint(conn, "514 Authentication required.\r\n")
 			return
 		case verb == "ADD_ONION":
-			answer = "250-ServiceID=whatever\r\n250 OK"
+			answer = "250-ServiceID=" + serviceOf(f.t, command) + "\r\n250 OK"
+		case verb == "ONION_CLIENT_AUTH_ADD":
+			onion, _, _ := strings.Cut(rest, " ")
+			answer = "250 OK"
+			f.change(func() {
+				if f.keys == nil {
+					f.keys = make(map[string]bool)
+				}
+				if f.keys[onion] {
+					answer = "251 Client for onion existed and replaced"
+				}
+				f.keys[onion] = true
+			})
+		case verb == "ONION_CLIENT_AUTH_REMOVE":
+			answer = "250 OK"
+			f.change(func() {
+				if !f.keys[rest] {
+					answer = "251 No credentials for " + rest
+				}
+				delete(f.keys, rest)
+			})
 		default:
 			answer = "250 OK"
 		}
 		if answer != "" {
 			fmt.Fprint(conn, answer+"\r\n")
+		}
+		if verb == f.last {
+			return
 		}
 		if verb == "ADD_ONION" && f.published != nil {
 			name := f.published(command)
@@ -238,6 +266,14 @@ func writeCookie(t *testing.T) string {
 	return file
 }
 
+// serviceOf returns the address, without ".onion", of the key in a command ADD_ONION.
+func serviceOf(t *testing.T, command string) string {
+	_, blob, _ := strings.Cut(keyOf(t, command), ":")
+	key, err := control.ED25519KeyFromBlob(blob)
+	require.NoError(t, err)
+	return torutil.OnionServiceIDFromPrivateKey(key.KeyPair)
+}
+
 // routes says where the SOCKS port leads: the local ends of onion services, by their address and port.
 type routes struct {
 	mu    sync.Mutex
@@ -248,10 +284,7 @@ type localEnd struct{ network, address string }
 
 // add takes what a command ADD_ONION asks for, and returns the address of the service without ".onion".
 func (r *routes) add(t *testing.T, command string) string {
-	_, blob, _ := strings.Cut(keyOf(t, command), ":")
-	key, err := control.ED25519KeyFromBlob(blob)
-	require.NoError(t, err)
-	name := torutil.OnionServiceIDFromPrivateKey(key.KeyPair)
+	name := serviceOf(t, command)
 	_, port, _ := strings.Cut(command, " Port=")
 	virtual, local, _ := strings.Cut(port, ",")
 	end := localEnd{"tcp", local}

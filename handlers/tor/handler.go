@@ -75,8 +75,9 @@ func New(via *Tor, opts ...Option) (*Handler, error) {
 // for the contract. Hints that Tor cannot dial, such as IPv6 and private
 // addresses, fail with handlers.ErrInvalidHint in the parse phase. Until tor is
 // ready to take the request, the errors are in the dial phase and wrap
-// handlers.ErrProxyUnreachable, or ErrControlRefused; what tor answers is a
-// *ReplyError in the proxy phase.
+// handlers.ErrProxyUnreachable or, when tor's control port says no,
+// handlers.ErrProxyRefused, with ErrControlRefused if it does not let us in; what
+// tor answers to the request is a *ReplyError in the proxy phase.
 func (h *Handler) Dial(ctx context.Context, req handlers.DialRequest) (handlers.Stream, error) {
 	started := time.Now()
 	fail := func(phase handlers.Phase, err error) (handlers.Stream, error) {
@@ -185,9 +186,6 @@ func (h *Handler) socksPorts(ctx context.Context, req handlers.DialRequest) ([]a
 		err = l.waitReady(ctx, report)
 	}
 	if err != nil {
-		if end := ctx.Err(); errors.Is(end, context.DeadlineExceeded) {
-			err = fmt.Errorf("%w: %w", handlers.ErrProxyUnreachable, err)
-		}
 		return nil, err
 	}
 	return l.socks, l.socksErr

@@ -66,6 +66,9 @@ func TestAHintIsHandedToTor(t *testing.T) {
 		"tor:8.8.8.8:53":                        {target: "8.8.8.8:53"},
 		furl.StreamHint("tor", onion, 1):        {target: onion + ":1"},
 		furl.StreamHint("tcp", "www."+onion, 1): {target: "www." + onion + ":1"},
+		// Tor would ask an exit for these as they are.
+		furl.StreamHint("tor", onion+".", 1):                         {target: onion + ":1"},
+		furl.StreamHint("tcp", "WWW."+strings.ToUpper(onion)+".", 1): {target: "www." + onion + ":1"},
 	} {
 		t.Run(hint.String(), func(t *testing.T) {
 			server := startSOCKS(t, "tcp", 0)

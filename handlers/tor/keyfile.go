@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"strings"
 
 	"github.com/cretz/bine/control"
@@ -19,8 +20,8 @@ const keyFilePrefix = string(control.KeyTypeED25519V3) + ":"
 
 // loadOrCreateKey returns the key of an onion service that is in a file, or puts
 // a new one there if there is no such file.
-func loadOrCreateKey(path string) (*control.ED25519Key, error) {
-	key, err := loadKey(path)
+func loadOrCreateKey(path string, logger *slog.Logger) (*control.ED25519Key, error) {
+	key, err := loadKey(path, logger)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return key, err
 	}
@@ -31,7 +32,7 @@ func loadOrCreateKey(path string) (*control.ED25519Key, error) {
 	if err := keyfile.Create(path, []byte(keyFilePrefix+key.Blob()+"\n")); !errors.Is(err, fs.ErrExist) {
 		return key, err
 	}
-	return loadKey(path) // somebody was faster
+	return loadKey(path, logger) // somebody was faster
 }
 
 func newKey() (*control.ED25519Key, error) {
@@ -42,13 +43,17 @@ func newKey() (*control.ED25519Key, error) {
 	return &control.ED25519Key{KeyPair: pair}, nil
 }
 
-func loadKey(path string) (*control.ED25519Key, error) {
-	return keyfile.Read(path, nil, func(text []byte) (*control.ED25519Key, error) {
+func loadKey(path string, logger *slog.Logger) (*control.ED25519Key, error) {
+	return keyfile.Read(path, logger, func(text []byte) (*control.ED25519Key, error) {
 		encoded, found := strings.CutPrefix(strings.TrimSpace(string(text)), keyFilePrefix)
 		raw, err := base64.StdEncoding.Strict().DecodeString(encoded)
-		if !found || err != nil || len(raw) != ed25519.PrivateKeySize {
+		if !found || err != nil || len(raw) != ed25519.PrivateKeySize || !clamped(raw) {
 			return nil, fmt.Errorf("it is not a file with the key of an onion service, which has one line, %q and 88 characters of base64", keyFilePrefix)
 		}
 		return &control.ED25519Key{KeyPair: ed25519.PrivateKey(raw).KeyPair()}, nil
 	})
 }
+
+// clamped reports whether an expanded key has the bits that such a key has. Tor sets
+// them in one that has not, and then the address is another.
+func clamped(raw []byte) bool { return raw[0]&7 == 0 && raw[31]&0xC0 == 0x40 }

@@ -43,10 +43,12 @@ type LaunchConfig struct {
 
 // Launch uses a tor of its own, which is started when it is first needed, and
 // again should it end by itself. It also ends when this process does, however
-// that happens.
+// that happens; only a temporary directory stays behind if this process is killed.
+// A Ctrl-C at the terminal is left to this process.
 func Launch(c LaunchConfig) *Tor {
 	t := &Tor{description: "tor (launched)", ours: true}
 	t.setKeys(c.ClientKeys)
+	c.Torrc = slices.Clone(c.Torrc)
 	if i := slices.IndexFunc(c.Torrc, func(line string) bool { return strings.ContainsAny(line, "\r\n\x00") }); i >= 0 {
 		t.err = errors.Join(t.err, fmt.Errorf("tor: the line %d of Torrc is not a single line", i+1))
 	}
@@ -65,6 +67,7 @@ func Launch(c LaunchConfig) *Tor {
 		if err == nil {
 			// From now on tor ends with the connection.
 			if _, err = l.controller.request(ctx, "TAKEOWNERSHIP"); err != nil {
+				err = refusedCommand(err, "it may be too old")
 				l.controller.close()
 			}
 		}
@@ -142,6 +145,9 @@ func launch(ctx context.Context, c LaunchConfig) (_ *launched, err error) {
 			"--Log", "notice stdout",
 			"--__OwningControllerProcess", strconv.Itoa(os.Getpid()))
 		p.command.Stdout, p.command.Stderr = p.output, p.output
+		// What a wrapper has started may go on and hold its output.
+		p.command.WaitDelay = exitTimeout
+		separate(p.command)
 		err = p.command.Start()
 	}
 	if err != nil {
@@ -214,7 +220,7 @@ func (p *launched) stop() {
 // kill ends the process, if it has not ended, and frees its files.
 func (p *launched) kill() {
 	p.once.Do(func() {
-		_ = p.command.Process.Kill() // it may have ended
+		killGroup(p.command.Process)
 		<-p.exited
 		p.cleanUp()
 		close(p.gone)

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -99,8 +100,9 @@ var _ handlers.Acceptor = (*Listener)(nil)
 // the control connection be lost, it tries again for as long as it takes. The hint
 // stays meanwhile, as the address does.
 //
-// It fails with ErrNoControl if via is made by SOCKS, with an error that wraps
-// handlers.ErrProxyUnreachable or ErrControlRefused if tor cannot be talked to, and
+// It fails with ErrNoControl if via is made by SOCKS, with the error and the cause of
+// ctx when that is cancelled, with an error that wraps handlers.ErrProxyUnreachable or
+// handlers.ErrProxyRefused (see ErrControlRefused) if tor cannot be talked to, and
 // otherwise says what tor does not like.
 func Listen(ctx context.Context, via *Tor, port uint16, opts ...ListenOption) (_ *Listener, err error) {
 	l := &Listener{
@@ -131,7 +133,7 @@ func Listen(ctx context.Context, via *Tor, port uint16, opts ...ListenOption) (_
 		}
 	}
 	if l.keyFile != "" {
-		l.key, err = loadOrCreateKey(l.keyFile)
+		l.key, err = loadOrCreateKey(l.keyFile, l.logger)
 	} else {
 		l.key, err = newKey()
 	}
@@ -191,22 +193,16 @@ func (l *Listener) publish(ctx context.Context) (*controller, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := openController(ctx, link.at, link.password)
-	if err != nil {
-		return nil, err
-	}
-	// Before the service exists, or the news that it is published could be missed.
-	u := newUploads(l.advertise)
-	err = c.subscribe(ctx, func(event control.Event) {
+	u := newUploads(l.advertise, l.rejected)
+	c, err := openController(ctx, link.at, link.password, func(event control.Event) {
 		if e, ok := event.(*control.HSDescEvent); ok && e.Address == l.name {
 			u.take(e)
 		}
-	}, control.EventCodeHSDesc)
-	if err == nil {
-		_, err = c.request(ctx, l.addOnion())
-		err = l.explain(err)
-	}
+	})
 	if err != nil {
+		return nil, err
+	}
+	if err := l.add(ctx, c); err != nil {
 		u.stop()
 		c.close()
 		return nil, err
@@ -219,6 +215,22 @@ func (l *Listener) publish(ctx context.Context) (*controller, error) {
 	l.mu.Unlock()
 	l.wg.Go(func() { _ = link.waitReady(l.ctx, l.waiting) }) // it only tells
 	return c, nil
+}
+
+// add makes tor take the service.
+func (l *Listener) add(ctx context.Context, c *controller) error {
+	// Before the service exists, or the news that it is published could be missed.
+	if _, err := c.request(ctx, "SETEVENTS "+string(control.EventCodeHSDesc)); err != nil {
+		return refusedCommand(err, "let a filter before it pass SETEVENTS HS_DESC")
+	}
+	response, err := c.request(ctx, l.addOnion())
+	if err != nil {
+		return l.explain(err)
+	}
+	if !slices.Contains(response.Data, "ServiceID="+l.name) {
+		return fmt.Errorf("tor has made a service with another address than %s of its key", l.Onion())
+	}
+	return nil
 }
 
 // waiting is told what keeps tor from publishing the service.
@@ -268,8 +280,9 @@ func (l *Listener) explain(err error) error {
 
 // keep hands the service to tor again whenever the control connection has ended.
 func (l *Listener) keep(c *controller) {
-	const firstDelay, maxDelay = 250 * time.Millisecond, 5 * time.Second
+	delay := time.Duration(0)
 	for {
+		began := time.Now()
 		select {
 		case <-c.done:
 			c.close()
@@ -278,17 +291,8 @@ func (l *Listener) keep(c *controller) {
 			return
 		}
 		l.logger.Warn("tor has ended, or has closed the control connection; publishing the onion service again", slog.String("onion", l.Onion()))
-		for delay := firstDelay; ; delay = min(2*delay, maxDelay) {
-			var err error
-			if c, err = l.publish(l.ctx); err == nil {
-				break
-			}
-			if l.ctx.Err() != nil {
-				return
-			}
-			if delay == firstDelay {
-				l.logger.Warn("the onion service cannot be published for now; trying again", slog.String("onion", l.Onion()), slog.String("error", err.Error()))
-			}
+		delay = nextDelay(delay, time.Since(began))
+		for failed := false; ; delay = nextDelay(delay, 0) {
 			retry := time.NewTimer(delay)
 			select {
 			case <-retry.C:
@@ -296,8 +300,30 @@ func (l *Listener) keep(c *controller) {
 				retry.Stop()
 				return
 			}
+			var err error
+			if c, err = l.publish(l.ctx); err == nil {
+				break
+			}
+			if l.ctx.Err() != nil {
+				return
+			}
+			if !failed {
+				l.logger.Warn("the onion service cannot be published for now; trying again", slog.String("onion", l.Onion()), slog.String("error", err.Error()))
+				failed = true
+			}
 		}
 	}
+}
+
+// nextDelay returns how long to wait before the service is handed to tor again, after
+// the delay before, if any, and a connection that has lived for some time. One that
+// is soon lost counts as a failure: tor may take the service and end each time.
+func nextDelay(last, lived time.Duration) time.Duration {
+	const first, longest, stable = 250 * time.Millisecond, 5 * time.Second, 30 * time.Second
+	if last == 0 || lived >= stable {
+		return first
+	}
+	return min(2*last, longest)
 }
 
 // remove takes the service back and ends the control connection. The latter alone
@@ -319,6 +345,11 @@ func (l *Listener) advertise() {
 		close(l.changed)
 		l.changed = make(chan struct{})
 	}
+}
+
+// rejected is called when a directory has not taken the descriptor of the service.
+func (l *Listener) rejected(reason string) {
+	l.logger.Warn("a directory does not take the descriptor of the onion service; clients may not find it", slog.String("onion", l.Onion()), slog.String("reason", reason))
 }
 
 // Onion returns the address of the service, which ends in ".onion".

@@ -179,9 +179,38 @@ func TestAServiceThatWasNotPublishedYetIsAdvertisedLater(t *testing.T) {
 
 func TestCloseEndsTheAttemptsToPublish(t *testing.T) {
 	f := startTor(t, nil)
-	l := listen(t, f)
+	var log logBook
+	l := listen(t, f, tor.WithLogger(log.logger()))
 	f.stop()
+	log.await(t, "trying again")
 	require.NoError(t, l.Close())
+}
+
+func TestATorThatTakesTheServiceAndEndsIsNotAskedAllTheTime(t *testing.T) {
+	f := startTor(t, func(f *fakeTor) { f.last = "ADD_ONION" })
+	listen(t, f)
+	began := time.Now()
+	f.awaitCommand("ADD_ONION", 4)
+	assert.Greater(t, time.Since(began), 1500*time.Millisecond, "250 ms, 500 ms and 1 s")
+}
+
+func TestWhatIsLogged(t *testing.T) {
+	f := startTor(t, func(f *fakeTor) {
+		f.answers["GETINFO status/bootstrap-phase"] = "250-status/bootstrap-phase=" + bootstrapped(10) + "\r\n250 OK"
+	})
+	var log logBook
+	via := tor.Control(tor.ControlConfig{Address: f.Address})
+	l, err := tor.Listen(t.Context(), via, 80, tor.WithLogger(log.logger()))
+	require.NoError(t, err)
+	defer l.Close()
+	log.await(t, "bootstrap 10%")
+	f.event("STATUS_CLIENT %s", bootstrapped(100))
+	f.event("HS_DESC FAILED %s UNKNOWN $A~a descriptor REASON=UPLOAD_REJECTED", strings.TrimSuffix(l.Onion(), ".onion"))
+	log.await(t, "UPLOAD_REJECTED")
+	f.upload(l)
+	log.await(t, "is published")
+	assert.Empty(t, via.Status(), "or it would be logged as something to wait for")
+	assert.NotContains(t, log.text(), strings.TrimPrefix(keyOf(t, f.received("ADD_ONION")[0]), "ED25519-V3:"))
 }
 
 func TestAServiceKeepsItsAddress(t *testing.T) {
@@ -207,24 +236,27 @@ func TestAServiceKeepsItsAddress(t *testing.T) {
 	assert.Len(t, left, 1)
 }
 
+// torKey is a key that tor 0.4.9 has made.
+const torKey = "ED25519-V3:yNRGQrcllXsC0ODLzpv6mC91Z6jI5wcyiO3kobv/Jm4SJCke+7fcLgzSxuJoeI7UhTX6e/lED2NpAMiOnxGmzQ=="
+
 func TestAddressesAreThoseOfTor(t *testing.T) {
-	// Made by tor 0.4.9.
-	const key = "ED25519-V3:yNRGQrcllXsC0ODLzpv6mC91Z6jI5wcyiO3kobv/Jm4SJCke+7fcLgzSxuJoeI7UhTX6e/lED2NpAMiOnxGmzQ=="
 	const address = "asqyva4irpf77qqqu7agm6eofcy63pbnle4ng3yjhdln5kpwwqawa7qd.onion"
 	file := filepath.Join(t.TempDir(), "onion.key")
-	require.NoError(t, os.WriteFile(file, []byte(key+"\n"), 0o600))
+	require.NoError(t, os.WriteFile(file, []byte(torKey+"\n"), 0o600))
 	assert.Equal(t, address, listen(t, startTor(t, nil), tor.WithKeyFile(file)).Onion())
 }
 
 func TestKeyFilesThatAreNotUsed(t *testing.T) {
-	good := "ED25519-V3:" + strings.Repeat("A", 86) + "==\n"
+	good := torKey + "\n"
 	for name, test := range map[string]struct {
 		text string
 		mode os.FileMode
 		says string
 	}{
 		"one that others can write": {good, 0o620, "chmod 600"},
-		"one of another kind":       {"RSA1024:" + strings.Repeat("A", 86) + "==\n", 0o600, "is not a file with the key"},
+		"one of another kind":       {"RSA1024:" + strings.TrimPrefix(good, "ED25519-V3:"), 0o600, "is not a file with the key"},
+		"one that tor would change": {strings.Replace(good, ":yN", ":zN", 1), 0o600, "is not a file with the key"},
+		"the same at its end":       {"ED25519-V3:" + strings.Repeat("A", 86) + "==\n", 0o600, "is not a file with the key"},
 		"one cut off":               {good[:50], 0o600, "is not a file with the key"},
 		"an empty one":              {"", 0o600, "is not a file with the key"},
 		"a long one":                {strings.Repeat(good, 1000), 0o600, "is not a file with the key"},
@@ -239,6 +271,7 @@ func TestKeyFilesThatAreNotUsed(t *testing.T) {
 			_, err := tor.Listen(t.Context(), tor.Control(tor.ControlConfig{Address: unused(t)}), 80, tor.WithKeyFile(file))
 			assert.ErrorContains(t, err, test.says)
 			if test.text != "" {
+				assert.NotContains(t, err.Error(), "RGQrcllXsC")
 				assert.NotContains(t, err.Error(), strings.Repeat("A", 10))
 			}
 			text, err := os.ReadFile(file)
@@ -250,10 +283,12 @@ func TestKeyFilesThatAreNotUsed(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "onion.key")
 		require.NoError(t, os.WriteFile(file, []byte(good), 0o600))
 		require.NoError(t, os.Chmod(file, 0o644))
-		listen(t, startTor(t, nil), tor.WithKeyFile(file))
+		var log logBook
+		listen(t, startTor(t, nil), tor.WithKeyFile(file), tor.WithLogger(log.logger()))
 		info, err := os.Stat(file)
 		require.NoError(t, err)
 		assert.Equal(t, os.FileMode(0o600), info.Mode().Perm())
+		assert.Contains(t, log.text(), "others could read")
 	})
 	t.Run("a directory", func(t *testing.T) {
 		_, err := tor.Listen(t.Context(), tor.Control(tor.ControlConfig{Address: unused(t)}), 80, tor.WithKeyFile(t.TempDir()))
@@ -306,11 +341,12 @@ func TestTorRefusesAService(t *testing.T) {
 		"because it has one with this key":      {"550 Onion address collision", "runs a service with this key already"},
 		"because it does not understand":        {"513 Unrecognized argument", "an older tor may not know all of it"},
 		"and repeats the secret that was asked": {"512 Bad key KEY", "an older tor may not know all of it"},
+		"but makes another one":                 {"250-ServiceID=" + strings.TrimSuffix(onion, ".onion") + "\r\n250 OK", "another address"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "onion.key")
-			secret := strings.Repeat("A", 86) + "=="
-			require.NoError(t, os.WriteFile(file, []byte("ED25519-V3:"+secret), 0o600))
+			secret := strings.TrimPrefix(torKey, "ED25519-V3:")
+			require.NoError(t, os.WriteFile(file, []byte(torKey), 0o600))
 			f := startTor(t, func(f *fakeTor) { f.answers["ADD_ONION"] = strings.ReplaceAll(test.answer, "KEY", secret) })
 			_, err := tor.Listen(t.Context(), tor.Control(tor.ControlConfig{Address: f.Address}), 80, tor.WithKeyFile(file))
 			assert.ErrorContains(t, err, test.says)
@@ -336,6 +372,53 @@ func TestListenEndsWithItsContext(t *testing.T) {
 	require.NoError(t, err)
 	cancel(cause)
 	listening.Wait()
+}
+
+func TestListenEndsWithItsContextWhileTheServiceIsHandedOver(t *testing.T) {
+	cause := errors.New("enough of it")
+	for name, test := range map[string]struct {
+		timeout time.Duration
+		is, not []error
+	}{
+		"when it is cancelled": {time.Minute, []error{context.Canceled, cause}, []error{handlers.ErrProxyUnreachable}},
+		"when its time is up":  {100 * time.Millisecond, []error{context.DeadlineExceeded, handlers.ErrProxyUnreachable}, []error{context.Canceled}},
+	} {
+		for _, silentAt := range []string{"PROTOCOLINFO", "ADD_ONION"} {
+			t.Run(name+" at "+silentAt, func(t *testing.T) {
+				f := startBoth(t, nil)
+				via := tor.Control(tor.ControlConfig{Address: f.Address})
+				requireDial(t, newHandler(t, via))
+				f.change(func() { f.answers[silentAt] = "" })
+				asked := len(f.received(silentAt))
+				ctx, cancel := context.WithCancelCause(t.Context())
+				ctx, stop := context.WithTimeout(ctx, test.timeout)
+				defer stop()
+				var listening sync.WaitGroup
+				listening.Go(func() {
+					_, err := tor.Listen(ctx, via, 80)
+					for _, is := range test.is {
+						assert.ErrorIs(t, err, is)
+					}
+					for _, not := range test.not {
+						assert.NotErrorIs(t, err, not)
+					}
+					assert.NotContains(t, err.Error(), "does not behave like")
+				})
+				f.awaitCommand(silentAt, asked+1)
+				if test.timeout == time.Minute {
+					cancel(cause)
+				}
+				listening.Wait()
+				cancel(nil)
+			})
+		}
+	}
+	t.Run("when a filter is in the way", func(t *testing.T) {
+		f := startTor(t, func(f *fakeTor) { f.answers["SETEVENTS HS_DESC"] = "510 Command filtered" })
+		_, err := tor.Listen(t.Context(), tor.Control(tor.ControlConfig{Address: f.Address}), 80)
+		assert.ErrorIs(t, err, handlers.ErrProxyRefused)
+		assert.ErrorContains(t, err, "HS_DESC")
+	})
 }
 
 func TestWhatTheListenerReveals(t *testing.T) {

@@ -37,6 +37,9 @@ func target(hint furl.Hint) (host string, port uint16, err error) {
 		if err := checkOnion(name); err != nil {
 			return invalid(err)
 		}
+		// Tor itself knows no onion address that ends with a dot, and would ask an
+		// exit for the name.
+		host = strings.ToLower(strings.TrimSuffix(host, "."))
 	}
 	return host, port, nil
 }

@@ -6,8 +6,10 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
+	"net/textproto"
 	"regexp"
 	"strconv"
 	"strings"
@@ -52,6 +54,7 @@ type Tor struct {
 	cancel  context.CancelFunc
 	running sync.WaitGroup // grows from zero only under mu while ctx goes on
 	current *attempt
+	given   map[string]bool // onions whose client keys tor has from us
 }
 
 // SOCKS uses a running tor by its SOCKS port: "host:port", where the host must be
@@ -78,7 +81,8 @@ type ControlConfig struct {
 	// for it.
 	SOCKS string
 	// ClientKeys has our keys for onion services that admit authorised clients
-	// only, by their onion address. Tor forgets them when the Tor ends.
+	// only, by their onion address. Tor forgets them when the Tor ends, unless
+	// the control connection has been lost by then and not been needed again.
 	ClientKeys map[string]*ecdh.PrivateKey
 }
 
@@ -234,34 +238,60 @@ type link struct {
 	socks      []address
 	socksErr   error         // why there are none
 	ready      chan struct{} // closed when tor can build circuits
-	keys       []string      // onions whose client keys tor has from us
 	stop       func()        // ends a tor that is ours, once the connection has ended
 }
 
 // link connects to a control port, tells tor our client keys and asks it for its
 // SOCKS port.
 func (t *Tor) link(ctx context.Context, at address, password string) (*link, error) {
-	c, err := openController(ctx, at, password)
+	l := &link{tor: t, at: at, password: password, ready: make(chan struct{}), stop: func() {}}
+	var once sync.Once
+	progress := func(text string) {
+		percent := bootstrapProgress.FindStringSubmatch(text)
+		switch {
+		case percent == nil:
+		case percent[1] == "100":
+			once.Do(func() {
+				t.status.set("")
+				close(l.ready)
+			})
+		default:
+			t.status.set("bootstrap " + percent[1] + "%")
+		}
+	}
+	c, err := openController(ctx, at, password, func(event control.Event) {
+		if status, ok := event.(*control.StatusEvent); ok && status.Action == "BOOTSTRAP" {
+			progress(status.Raw)
+		}
+	})
 	if err != nil {
 		return nil, err
 	}
-	l := &link{tor: t, controller: c, at: at, password: password, ready: make(chan struct{}), stop: func() {}}
-	if err := l.prepare(ctx); err != nil {
+	l.controller = c
+	if err := l.prepare(ctx, progress); err != nil {
+		l.forgetKeys()
 		c.close()
 		return nil, err
 	}
 	return l, nil
 }
 
-func (l *link) prepare(ctx context.Context) error {
+func (l *link) prepare(ctx context.Context, progress func(string)) error {
 	for _, k := range l.tor.keys {
 		secret := base64.StdEncoding.EncodeToString(k.key.Bytes())
 		response, err := l.controller.request(ctx, "ONION_CLIENT_AUTH_ADD "+k.onion+" x25519:"+secret)
-		if err != nil {
-			return fmt.Errorf("tor does not take the client key for %s.onion: %w", k.onion, withoutSecret(err, secret))
+		var unusual *textproto.Error
+		if errors.As(err, &unusual) && unusual.Code == statusDecrypted {
+			l.tor.give(k.onion, true)
+			continue
 		}
-		if response.Err.Code == control.StatusOk { // otherwise tor has had one already
-			l.keys = append(l.keys, k.onion)
+		if err != nil {
+			return refusedCommand(fmt.Errorf("the client key for %s.onion: %w", k.onion, withoutSecret(err, secret)),
+				"compare the address and the version of tor")
+		}
+		// Otherwise tor has had one before, from us or from somebody else.
+		if response.Err.Code == control.StatusOk {
+			l.tor.give(k.onion, true)
 		}
 	}
 	l.socks = l.tor.fixed
@@ -270,60 +300,99 @@ func (l *link) prepare(ctx context.Context) error {
 			return err
 		}
 	}
-	var once sync.Once
-	progress := func(text string) {
-		percent := bootstrapProgress.FindStringSubmatch(text)
-		switch {
-		case percent == nil:
-		case percent[1] == "100":
-			once.Do(func() {
-				l.tor.status.set("tor is ready")
-				close(l.ready)
-			})
-		default:
-			l.tor.status.set("bootstrap " + percent[1] + "%")
-		}
-	}
-	err := l.controller.subscribe(ctx, func(event control.Event) {
-		if status, ok := event.(*control.StatusEvent); ok && status.Action == "BOOTSTRAP" {
-			progress(status.Raw)
-		}
-	}, control.EventCodeStatusClient)
+	_, err := l.controller.request(ctx, "SETEVENTS "+string(control.EventCodeStatusClient))
 	if err != nil {
-		return err
+		return refusedCommand(err, "let a filter before it pass SETEVENTS STATUS_CLIENT")
 	}
 	response, err := l.controller.request(ctx, "GETINFO status/bootstrap-phase")
 	if err != nil {
-		return err
+		return refusedCommand(err, "let a filter before it pass GETINFO status/bootstrap-phase")
 	}
 	progress(strings.Join(response.Data, " "))
 	return nil
 }
 
+// refusedCommand makes an error of a request one of handlers.ErrProxyRefused, if it
+// is that tor, or a filter before it, does not take the command.
+func refusedCommand(err error, advice string) error {
+	var refusal *textproto.Error
+	if errors.As(err, &refusal) {
+		return fmt.Errorf("%w: tor's control port does not take a command that is needed; %s: %w", handlers.ErrProxyRefused, advice, err)
+	}
+	return err
+}
+
+// statusDecrypted is tor's answer to a client key by which it can read what it has
+// heard of the service already, from an attempt without the key.
+const statusDecrypted = 252
+
+// give notes whether tor has our client key for an onion service. That outlives a
+// link, as tor's memory does.
+func (t *Tor) give(onion string, given bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.given == nil {
+		t.given = make(map[string]bool)
+	}
+	t.given[onion] = given
+}
+
+// forgetKeys takes the client keys back.
+func (l *link) forgetKeys() {
+	ctx, cancel := context.WithTimeout(context.Background(), goodbyeTimeout)
+	defer cancel()
+	l.tor.mu.Lock()
+	given := maps.Clone(l.tor.given)
+	l.tor.mu.Unlock()
+	for onion, ours := range given {
+		if !ours {
+			continue
+		}
+		if _, err := l.controller.request(ctx, "ONION_CLIENT_AUTH_REMOVE "+onion); err == nil {
+			l.tor.give(onion, false)
+		}
+	}
+}
+
 var bootstrapProgress = regexp.MustCompile(`BOOTSTRAP PROGRESS=(\d+) `)
 
-// askSOCKS asks tor for its SOCKS ports and takes the first. An onion service
-// needs none.
+// askSOCKS asks tor for its SOCKS ports and takes the first that can be reached
+// from here. An onion service needs none.
 func (l *link) askSOCKS(ctx context.Context) error {
 	response, err := l.controller.request(ctx, "GETINFO net/listeners/socks")
 	if err != nil {
-		return err
+		return refusedCommand(err, "let a filter before it pass GETINFO net/listeners/socks, or say in SOCKS what it would answer")
 	}
+	var reported []string
 	for _, quoted := range quotedStrings.FindAllString(strings.Join(response.Data, " "), -1) {
-		text, err := torutil.UnescapeSimpleQuotedString(quoted)
-		if err != nil {
-			continue
-		}
-		if at, err := parseAddress(text, 1); err == nil {
-			l.socks = []address{at}
-			return nil
+		if text, err := torutil.UnescapeSimpleQuotedString(quoted); err == nil {
+			reported = append(reported, text)
 		}
 	}
-	l.socksErr = fmt.Errorf("%w: this tor has no SOCKS port; add SocksPort to its torrc", handlers.ErrProxyUnreachable)
+	if at, ok := firstSOCKS(reported, l.at); ok {
+		l.socks = []address{at}
+	} else if len(reported) > 0 {
+		l.socksErr = fmt.Errorf("%w: tor reports the SOCKS ports %q, none of which can be used from this machine; say in SOCKS which can", handlers.ErrProxyUnreachable, reported)
+	} else {
+		l.socksErr = fmt.Errorf("%w: this tor has no SOCKS port; add SocksPort to its torrc", handlers.ErrProxyUnreachable)
+	}
 	return nil
 }
 
 var quotedStrings = regexp.MustCompile(`"(?:[^"\\]|\\.)*"`)
+
+// firstSOCKS returns the first of the SOCKS ports of a tor whose control port is at
+// control. Unless that is on this machine, sockets and addresses such as 127.0.0.1
+// are those of another one: here, who knows what is there.
+func firstSOCKS(reported []string, control address) (address, bool) {
+	for _, text := range reported {
+		at, err := parseAddress(text, 1)
+		if err == nil && (control.onlyHere() || !at.onlyHere()) {
+			return at, true
+		}
+	}
+	return address{}, false
+}
 
 // waitReady waits until tor can build circuits.
 func (l *link) waitReady(ctx context.Context, report func(string)) error {
@@ -350,11 +419,7 @@ func (l *link) keep(ctx context.Context) {
 	select {
 	case <-l.controller.done:
 	case <-ctx.Done():
-		for _, onion := range l.keys {
-			forget, cancel := context.WithTimeout(context.Background(), goodbyeTimeout)
-			_, _ = l.controller.request(forget, "ONION_CLIENT_AUTH_REMOVE "+onion)
-			cancel()
-		}
+		l.forgetKeys()
 	}
 	l.controller.close()
 	l.stop()
@@ -363,10 +428,11 @@ func (l *link) keep(ctx context.Context) {
 // goodbyeTimeout is how long tor may take to forget what it was told.
 const goodbyeTimeout = 2 * time.Second
 
-// withoutSecret keeps what tor echoes out of an error, but not its kind.
+// withoutSecret keeps what tor echoes out of its answer.
 func withoutSecret(err error, secret string) error {
-	if text := err.Error(); strings.Contains(text, secret) {
-		return errors.New(strings.ReplaceAll(text, secret, "(secret)"))
+	var refusal *textproto.Error
+	if errors.As(err, &refusal) {
+		return &textproto.Error{Code: refusal.Code, Msg: strings.ReplaceAll(refusal.Msg, secret, "(secret)")}
 	}
 	return err
 }
@@ -398,7 +464,8 @@ func (s *status) get() (string, <-chan struct{}) {
 }
 
 // follow tells report what happens until one of the channels is closed, or ctx
-// ends; then its error says what was waited for.
+// ends; then its error says what was waited for, and also wraps
+// handlers.ErrProxyUnreachable if time has run out.
 func (s *status) follow(ctx context.Context, report func(string), until ...<-chan struct{}) error {
 	either := until[len(until)-1]
 	for {
@@ -420,7 +487,11 @@ func (s *status) follow(ctx context.Context, report func(string), until ...<-cha
 			return nil
 		case <-changed:
 		case <-ctx.Done():
-			return fmt.Errorf("%w while waiting for tor (%s)", handlers.Ended(ctx), text)
+			err := fmt.Errorf("%w while waiting for tor (%s)", handlers.Ended(ctx), text)
+			if errors.Is(err, context.DeadlineExceeded) {
+				err = fmt.Errorf("%w: %w", handlers.ErrProxyUnreachable, err)
+			}
+			return err
 		}
 	}
 }

@@ -19,9 +19,11 @@ const (
 )
 
 // uploads watches a service's descriptors on their way to the directories that
-// will tell clients about it, and calls published once.
+// will tell clients about it. It calls published once, and rejected at most once.
 type uploads struct {
 	published func()
+	rejected  func(reason string)
+	warning   sync.Once
 
 	mu             sync.Mutex
 	begun, decided int
@@ -30,10 +32,17 @@ type uploads struct {
 	over           bool
 }
 
-func newUploads(published func()) *uploads { return &uploads{published: published} }
+func newUploads(published func(), rejected func(reason string)) *uploads {
+	return &uploads{published: published, rejected: rejected}
+}
 
 // take takes an event that concerns the service.
 func (u *uploads) take(e *control.HSDescEvent) {
+	// Other failures are those of clients.
+	isRejection := e.Action == "FAILED" && (e.Reason == "UPLOAD_REJECTED" || e.Reason == "UNEXPECTED")
+	if isRejection {
+		u.warning.Do(func() { u.rejected(e.Reason) })
+	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	switch {
@@ -47,8 +56,8 @@ func (u *uploads) take(e *control.HSDescEvent) {
 		if u.late == nil {
 			u.late = time.AfterFunc(enough, u.done)
 		}
-	case e.Action == "FAILED" && (e.Reason == "UPLOAD_REJECTED" || e.Reason == "UNEXPECTED"):
-		u.decided++ // other failures are those of clients
+	case isRejection:
+		u.decided++
 	}
 	if u.settled != nil {
 		u.settled.Stop()

@@ -31,10 +31,11 @@ func TestWhenAServiceCountsAsPublished(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				began := time.Now()
 				after := time.Duration(never)
+				var rejections []string
 				u := newUploads(func() {
 					assert.Equal(t, time.Duration(never), after, "it was told twice")
 					after = time.Since(began)
-				})
+				}, func(reason string) { rejections = append(rejections, reason) })
 				for i, burst := range strings.Split(test.events, " ") {
 					if i > 0 {
 						time.Sleep(time.Second)
@@ -52,6 +53,11 @@ func TestWhenAServiceCountsAsPublished(t *testing.T) {
 				synctest.Wait()
 				assert.Equal(t, test.after, after)
 				assert.Equal(t, after == never, u.stop())
+				if strings.Contains(test.events, "R") {
+					assert.Equal(t, []string{"UPLOAD_REJECTED"}, rejections, "once is enough")
+				} else {
+					assert.Empty(t, rejections)
+				}
 			})
 		})
 	}
@@ -59,7 +65,7 @@ func TestWhenAServiceCountsAsPublished(t *testing.T) {
 
 func TestAServiceThatIsTakenBackIsNotPublished(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		u := newUploads(func() { t.Error("it was told") })
+		u := newUploads(func() { t.Error("it was told") }, nil)
 		u.take(&control.HSDescEvent{Action: "UPLOAD"})
 		u.take(&control.HSDescEvent{Action: "UPLOADED"})
 		assert.True(t, u.stop())

@@ -79,16 +79,16 @@ func TestTheToolAdmitsAuthorisedClientsOnly(t *testing.T) {
 	public, err := exec.Command(tool, "clientkey", "create", onion, key).Output()
 	require.NoError(t, err)
 
-	// A tor that has not heard of the service before.
-	other := "control:unix:" + tornet.Shared(t).Client(t).ControlSocket
 	_, stop = serve(t, tool, append(flags, "--proof-of-work", "--authorize", strings.TrimSpace(string(public)))...)
-	assert.Equal(t, "5\n", retry(t, tool, "call", "--timeout", "15s", "--tor", other, "--client-key", key, "@"+file, "add", "2", "3"))
+	// A tor that has not heard of the service before; first without the key.
+	other := "control:unix:" + tornet.Shared(t).Client(t).ControlSocket
 	var stderr bytes.Buffer
-	cmd := exec.Command(tool, "call", "--timeout", "60s", "--tor", "control:unix:"+tornet.Shared(t).Client(t).ControlSocket, "@"+file, "add", "2", "3")
+	cmd := exec.Command(tool, "call", "--timeout", "60s", "--tor", other, "@"+file, "add", "2", "3")
 	cmd.Stderr = &stderr
 	assert.Error(t, cmd.Run())
 	assert.Equal(t, 3, cmd.ProcessState.ExitCode(), &stderr)
 	assert.Contains(t, stderr.String(), "admits authorised clients only")
+	assert.Equal(t, "5\n", retry(t, tool, "call", "--timeout", "15s", "--tor", other, "--client-key", key, "@"+file, "add", "2", "3"))
 	stop()
 }
 

@@ -1,7 +1,10 @@
 package tor
 
 import (
+	"context"
 	"net/textproto"
+	"os"
+	"strings"
 	"testing"
 
 	"github.com/cretz/bine/control"
@@ -38,6 +41,27 @@ func TestATubOnAnOnionServiceIsReached(t *testing.T) {
 	}
 }
 
+func TestAServiceThatIsAdvertisedIsFoundAtOnce(t *testing.T) {
+	t.Parallel()
+	network := tornet.Shared(t)
+	// It has not asked for the service before, and it is ready beforehand.
+	fresh := network.Start(t, tornet.Options{})
+	dialling := newTub(t, tor.SOCKS(fresh.SOCKSExtended))
+	f, _ := listen(t, newTub(t, nil), byControl(network.Client(t)))
+	for ctx := within(t); ; {
+		attempt, cancel := context.WithTimeout(ctx, attemptTime)
+		ref, err := dialling.Connect(attempt, f)
+		cancel()
+		if err == nil {
+			requireAnswer(t, ref)
+			return
+		}
+		require.NotErrorIs(t, err, tor.ErrNotPublished) // anything else may happen to a circuit
+		require.NoError(t, ctx.Err())
+		t.Logf("another attempt: %v", err)
+	}
+}
+
 func TestAServiceComesBackUnderItsAddress(t *testing.T) {
 	t.Parallel()
 	network := tornet.Shared(t)
@@ -58,11 +82,20 @@ func TestAServiceComesBackUnderItsAddress(t *testing.T) {
 		requireAnswer(t, connect(t, dialling, f))
 		last = f
 
-		require.NoError(t, served.Close())
-		_, err = client.Control().SendRequest("DEL_ONION %s", l.Onion()[:56])
+		key, err := os.ReadFile(keyFile)
+		require.NoError(t, err)
+		another := client.Control()
+		takesKey := func() error {
+			_, err := another.SendRequest("ADD_ONION %s Port=%d,127.0.0.1:1", strings.TrimSpace(string(key)), servicePort)
+			return err
+		}
 		var refusal *textproto.Error
-		require.ErrorAs(t, err, &refusal)
-		assert.Equal(t, control.StatusErrUnrecognizedEntity, refusal.Code, "the service is gone with the Tub")
+		require.ErrorAs(t, takesKey(), &refusal)
+		assert.Equal(t, control.StatusErrUnspecifiedTorError, refusal.Code, "the service is there")
+		require.NoError(t, served.Close())
+		require.NoError(t, takesKey(), "the service is gone with the Tub")
+		_, err = another.SendRequest("DEL_ONION %s", l.Onion()[:56])
+		require.NoError(t, err)
 		hints, changed := l.Hints()
 		assert.Empty(t, hints)
 		assert.Nil(t, changed)

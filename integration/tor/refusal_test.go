@@ -58,6 +58,14 @@ func dialRetrying(t *testing.T, via *tor.Tor, hint furl.Hint, final func(error) 
 	}
 }
 
+// replied is for dialRetrying: this reply of tor is final.
+func replied(code socks.ReplyCode) func(error) bool {
+	return func(err error) bool {
+		var reply *tor.ReplyError
+		return errors.As(err, &reply) && reply.Code == code
+	}
+}
+
 func newKey(t *testing.T) *ecdh.PrivateKey {
 	key, err := ecdh.X25519().GenerateKey(rand.Reader)
 	require.NoError(t, err)
@@ -124,10 +132,7 @@ func TestServicesThatCannotBeReached(t *testing.T) {
 		"a port that the service does not have":              {extended, furl.StreamHint("tor", up, servicePort+1), socks.ConnectionRefused, handlers.ErrUnreachable},
 	} {
 		t.Run(name, func(t *testing.T) {
-			err := dialRetrying(t, test.via, test.hint, func(err error) bool {
-				var reply *tor.ReplyError
-				return errors.As(err, &reply) && reply.Code == test.code
-			})
+			err := dialRetrying(t, test.via, test.hint, replied(test.code))
 			requireReply(t, err, test.code, test.meaning, handlers.ErrUnreachable)
 		})
 	}
@@ -141,10 +146,7 @@ func TestServicesThatCannotBeReached(t *testing.T) {
 		require.NoError(t, err)
 		onion := response.Data[0][len("ServiceID="):] + ".onion"
 		hint := furl.StreamHint("tor", onion, servicePort)
-		err = dialRetrying(t, extended, hint, func(err error) bool {
-			var reply *tor.ReplyError
-			return errors.As(err, &reply) && reply.Code == socks.GeneralFailure
-		})
+		err = dialRetrying(t, extended, hint, replied(socks.GeneralFailure))
 		requireReply(t, err, socks.GeneralFailure, handlers.ErrUnreachable)
 		_, err = client.Control().SendRequest("DEL_ONION %s", onion[:56])
 		require.NoError(t, err)
@@ -183,8 +185,8 @@ func TestHintsForTheOpenInternet(t *testing.T) {
 
 	require.NoError(t, l.Close())
 	<-done
-	err = dialRetrying(t, via, furl.StreamHint("tcp", "server.test", port), func(err error) bool { return errors.Is(err, handlers.ErrUnreachable) })
+	err = dialRetrying(t, via, furl.StreamHint("tcp", "server.test", port), replied(socks.GeneralFailure))
 	requireReply(t, err, socks.GeneralFailure, handlers.ErrUnreachable)
-	err = dialRetrying(t, via, "tcp:unknown.test:80", func(err error) bool { return errors.Is(err, handlers.ErrUnreachable) })
+	err = dialRetrying(t, via, "tcp:unknown.test:80", replied(socks.HostUnreachable))
 	requireReply(t, err, socks.HostUnreachable, handlers.ErrUnreachable)
 }
