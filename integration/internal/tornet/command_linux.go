@@ -43,7 +43,7 @@ func Command(args ...string) (code int, err error) {
 	}
 	command := exec.Command(args[0], args[1:]...)
 	command.Stdin, command.Stdout, command.Stderr = os.Stdin, os.Stdout, os.Stderr
-	command.Env = append(os.Environ(), ControlVariable+"=unix:"+c.ControlSocket, SOCKSVariable+"="+c.SOCKS)
+	command.Env = append(os.Environ(), ControlVariable+"=unix:"+c.ControlSocket, SOCKSVariable+"="+c.SOCKSExtended)
 	err = command.Run()
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
