@@ -90,7 +90,13 @@ var breakages = []breakage{
 		}),
 	},
 	{
-		"ignores that its context ends", "a context that ends during the dial", "Dial of \"tcp:192.0.2.1:1\" has not returned",
+		"hides the cause that its context had", "a context that has ended", "the cause of the context", hidesCause,
+	},
+	{
+		"hides the cause that its context has", "a context that ends during the dial/nobody answers/a little later", "the cause of the context", hidesCause,
+	},
+	{
+		"ignores that its context ends", "a context that ends during the dial/nobody answers/at the first report", "Dial of \"tcp:192.0.2.1:1\" has not returned",
 		dials(func(h handlers.Handler, ctx context.Context, req handlers.DialRequest) (handlers.Stream, error) {
 			return h.Dial(context.WithoutCancel(ctx), req)
 		}),
@@ -124,13 +130,22 @@ var breakages = []breakage{
 		},
 	},
 	{
-		"ignores the deadline", "a deadline", "the deadline of its context has passed",
+		"ignores the deadline", "a deadline/nobody answers", "the deadline of its context has passed",
 		dials(func(h handlers.Handler, ctx context.Context, req handlers.DialRequest) (handlers.Stream, error) {
 			return h.Dial(context.WithoutCancel(ctx), req)
 		}),
 	},
 	{
-		"gives up before the deadline", "a deadline", "deadline exceeded",
+		"ignores a deadline that has passed", "a deadline/that has passed", "deadline exceeded",
+		dials(func(h handlers.Handler, ctx context.Context, req handlers.DialRequest) (handlers.Stream, error) {
+			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				ctx = context.WithoutCancel(ctx)
+			}
+			return h.Dial(ctx, req)
+		}),
+	},
+	{
+		"gives up before the deadline", "a deadline/nobody answers", "deadline exceeded",
 		dials(func(h handlers.Handler, ctx context.Context, req handlers.DialRequest) (handlers.Stream, error) {
 			ctx, cancel := context.WithTimeoutCause(ctx, 10*time.Millisecond, errBroken)
 			defer cancel()
@@ -147,6 +162,32 @@ var breakages = []breakage{
 			conn, closed := s.Conn, make(chan struct{})
 			context.AfterFunc(ctx, func() { conn.Close(); close(closed) })
 			s.Conn = closedSoon{conn, closed}
+		}),
+	},
+	{
+		"ties the stream to the context, with delay", "a context that ends after the dial", "after the dial's context was cancelled",
+		onStream(func(ctx context.Context, s *handlers.Stream) {
+			conn := s.Conn
+			context.AfterFunc(ctx, func() { time.AfterFunc(100*time.Millisecond, func() { conn.Close() }) })
+		}),
+	},
+	{
+		"ties the stream to the deadline of the context, with delay", "a context that ends after the dial", "after the deadline of the dial's context",
+		onStream(func(ctx context.Context, s *handlers.Stream) {
+			conn := s.Conn
+			context.AfterFunc(ctx, func() {
+				if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+					time.AfterFunc(100*time.Millisecond, func() { conn.Close() })
+				}
+			})
+		}),
+	},
+	{
+		"leaves the deadline of the context on the stream", "a context that ends after the dial", "after the deadline of the dial's context",
+		onStream(func(ctx context.Context, s *handlers.Stream) {
+			if deadline, ok := ctx.Deadline(); ok {
+				s.SetDeadline(deadline)
+			}
 		}),
 	},
 	{
@@ -190,7 +231,7 @@ var breakages = []breakage{
 		},
 	},
 	{
-		"leaves dials in progress alone when it is closed", "a handler closed during dials", "has not returned",
+		"leaves dials in progress alone when it is closed", "a handler closed during dials/nobody answers", "has not returned",
 		func(tr *transport) { tr.close = func(handlers.Handler) error { return nil } },
 	},
 	{
@@ -201,6 +242,10 @@ var breakages = []breakage{
 			}
 			return handlers.Stream{}, err
 		}),
+	},
+	{
+		"goes on dialling when it is closed", "a handler closed during dials/to a peer that answers", "a dial after Close",
+		func(tr *transport) { tr.close = func(handlers.Handler) error { return nil } },
 	},
 	{
 		"closes its streams when it is closed", "a handler closed after dials", "after Close of the handler",
@@ -235,6 +280,85 @@ var breakages = []breakage{
 		"hangs in Close", "a handler closed after dials", "has not returned",
 		func(tr *transport) {
 			tr.close = func(h handlers.Handler) error { select {} }
+		},
+	},
+	{
+		"cannot be closed twice at a time", "calls at a time/of a handler", "twice at a time",
+		func(tr *transport) {
+			closing := alone()
+			tr.close = func(h handlers.Handler) error {
+				if !closing() {
+					return errBroken
+				}
+				return h.Close()
+			}
+		},
+	},
+	{
+		"panics when it is asked beside Close", "calls at a time/of a handler", "a method of the handler panicked",
+		func(tr *transport) {
+			var closing atomic.Bool
+			tr.close = func(h handlers.Handler) error { closing.Store(true); return h.Close() }
+			tr.describe = func() string {
+				if closing.Load() {
+					panic(errBroken)
+				}
+				return "broken"
+			}
+		},
+	},
+	{
+		"does not answer beside Close", "calls at a time/of an acceptor", "has not returned",
+		func(tr *transport) {
+			var closing atomic.Bool
+			tr.aClose = func(a *acceptor) error { closing.Store(true); return a.Acceptor.Close() }
+			tr.hints = func(a *acceptor) ([]furl.Hint, <-chan struct{}) {
+				if closing.Load() {
+					select {}
+				}
+				return a.Acceptor.Hints()
+			}
+		},
+	},
+	{
+		"panics when it is closed twice at a time, where it accepts", "calls at a time/of an acceptor", "it panicked",
+		func(tr *transport) {
+			closing := alone()
+			tr.aClose = func(a *acceptor) error {
+				if !closing() {
+					panic(errBroken)
+				}
+				return a.Acceptor.Close()
+			}
+		},
+	},
+	{
+		"shows the certificate that is wanted", "who is at the other end/when another Tub is wanted", "the Tub that has answered instead",
+		func(tr *transport) {
+			authenticates(tr)
+			dial := tr.dial
+			tr.dial = func(h handlers.Handler, ctx context.Context, req handlers.DialRequest) (handlers.Stream, error) {
+				s, err := dial(h, ctx, req)
+				if err == nil && req.Target == furl.TubIDOf(req.Identity.Leaf.Raw) {
+					s.Peer = req.Identity.Leaf
+				}
+				return s, err
+			}
+		},
+	},
+	{
+		"does not say that another Tub has answered", "who is at the other end/when another Tub is wanted", "another Tub answers than",
+		func(tr *transport) {
+			authenticates(tr)
+			dial := tr.dial
+			tr.dial = func(h handlers.Handler, ctx context.Context, req handlers.DialRequest) (handlers.Stream, error) {
+				s, err := dial(h, ctx, req)
+				if err == nil && req.Target != furl.TubIDOf(s.Peer.Raw) {
+					s.Close()
+					return failing(req, handlers.PhaseTransport, handlers.ErrUnreachable)
+				}
+				return s, err
+			}
 		},
 	},
 	{
@@ -330,13 +454,35 @@ var breakages = []breakage{
 		onStream(func(_ context.Context, s *handlers.Stream) { s.Conn = leaking{s.Conn} }),
 	},
 	{
+		"does not tell the peer that it closes, where it accepts", "half-open peers/that have accepted and go", "does not notice that the peer has gone",
+		func(tr *transport) {
+			tr.accept = func(a handlers.Acceptor) (handlers.Stream, error) {
+				s, err := a.Accept()
+				if err == nil {
+					s.Conn = leaking{s.Conn}
+				}
+				return s, err
+			}
+		},
+	},
+	{
+		"reports when it has been closed", "progress/of a dial that succeeds", "after Dial had returned",
+		dials(func(h handlers.Handler, ctx context.Context, req handlers.DialRequest) (handlers.Stream, error) {
+			defer time.AfterFunc(30*time.Millisecond, func() { req.Report(handlers.PhaseDial, "closing what is left") })
+			return h.Dial(ctx, req)
+		}),
+	},
+	{
+		"reports after a dial that was cancelled soon", "progress/of a dial that is cancelled", "after Dial had returned", reportsLate,
+	},
+	{
 		"reports after Dial has returned", "progress/of a dial that succeeds", "after Dial had returned", reportsLate,
 	},
 	{
 		"reports after a dial that was cancelled", "progress/nobody answers", "after Dial had returned", reportsLate,
 	},
 	{
-		"says nothing of what it waits for", "progress/of a dial that succeeds", "says what for",
+		"says nothing of what it waits for", "progress/nobody answers", "says what for",
 		dials(func(h handlers.Handler, ctx context.Context, req handlers.DialRequest) (handlers.Stream, error) {
 			req.Progress = nil
 			return h.Dial(ctx, req)
@@ -431,6 +577,13 @@ var breakages = []breakage{
 		func(tr *transport) { tr.exposure = hidden },
 	},
 	{
+		"shows the port that it claims to hide", "exposure", "but the peer sees it",
+		func(tr *transport) {
+			tr.exposure = hidden
+			onStream(func(_ context.Context, s *handlers.Stream) { s.Conn = unconnected{s.Conn} })(tr)
+		},
+	},
+	{
 		"begins to reveal more", "exposure", "the handler began to reveal more",
 		func(tr *transport) {
 			var asked atomic.Bool
@@ -482,6 +635,19 @@ var breakages = []breakage{
 			tr.hints = func(a *acceptor) ([]furl.Hint, <-chan struct{}) {
 				hints, changed := a.Acceptor.Hints()
 				return append(hints, "tcp:a,b"), changed
+			}
+		},
+	},
+	{
+		"advertises a wildcard address", "hints come and go", "wildcard",
+		func(tr *transport) {
+			tr.hints = func(a *acceptor) ([]furl.Hint, <-chan struct{}) {
+				hints, changed := a.Acceptor.Hints()
+				for i, hint := range hints {
+					_, port, _ := hint.HostPort()
+					hints[i] = furl.StreamHint("tcp", "0.0.0.0", port)
+				}
+				return hints, changed
 			}
 		},
 	},
@@ -560,6 +726,39 @@ var breakages = []breakage{
 		},
 	},
 	{
+		"accepts nothing when it is closed", "a closed acceptor", "neither a stream nor an error",
+		func(tr *transport) {
+			tr.accept = func(a handlers.Acceptor) (handlers.Stream, error) {
+				s, _ := a.Accept()
+				return s, nil
+			}
+		},
+	},
+	{
+		"accepts nothing", "half-open peers/that say nothing", "neither a stream nor an error",
+		func(tr *transport) {
+			tr.accept = func(a handlers.Acceptor) (handlers.Stream, error) {
+				s, err := a.Accept()
+				if err == nil {
+					s.Close()
+				}
+				return handlers.Stream{}, err
+			}
+		},
+	},
+	{
+		"accepts a stream and an error", "half-open peers/that say nothing", "exactly one may be set",
+		func(tr *transport) {
+			tr.accept = func(a handlers.Acceptor) (handlers.Stream, error) {
+				s, err := a.Accept()
+				if err == nil {
+					err = errBroken
+				}
+				return s, err
+			}
+		},
+	},
+	{
 		"closes its streams when the acceptor is closed", "a closed acceptor/leaves streams alone", "after Close of the acceptor",
 		func(tr *transport) {
 			var mu sync.Mutex
@@ -605,6 +804,13 @@ var breakages = []breakage{
 		}),
 	},
 	{
+		"does not wait for its goroutines", "nothing is left behind", "left behind after Close",
+		dials(func(h handlers.Handler, ctx context.Context, req handlers.DialRequest) (handlers.Stream, error) {
+			go func() { <-time.After(700 * time.Millisecond) }()
+			return h.Dial(ctx, req)
+		}),
+	},
+	{
 		"leaves a file open", "nothing is left behind", "× ",
 		func(tr *transport) {
 			var kept []*os.File
@@ -644,6 +850,48 @@ func changes(f func(a *acceptor)) func(*transport) {
 			}
 			return a.Acceptor.Close()
 		}
+	}
+}
+
+// authenticates makes the transport know who is at either end: those for whom it was
+// made.
+func authenticates(tr *transport) {
+	tr.authenticates = true
+	var client atomic.Pointer[x509.Certificate]
+	tr.dial = func(h handlers.Handler, ctx context.Context, req handlers.DialRequest) (handlers.Stream, error) {
+		client.Store(req.Identity.Leaf)
+		s, err := h.Dial(ctx, req)
+		if err == nil {
+			s.Peer = tr.server.Load()
+		}
+		return s, err
+	}
+	tr.accept = func(a handlers.Acceptor) (handlers.Stream, error) {
+		s, err := a.Accept()
+		if err == nil {
+			s.Peer = client.Load()
+		}
+		return s, err
+	}
+}
+
+var hidesCause = onError(func(err *handlers.Error) (handlers.Stream, error) {
+	for _, end := range []error{context.Canceled, context.DeadlineExceeded} {
+		if errors.Is(err, end) {
+			err.Err = end
+		}
+	}
+	return handlers.Stream{}, err
+})
+
+// alone returns a function that waits a moment and reports whether nobody else has
+// called it meanwhile.
+func alone() func() bool {
+	var calls atomic.Int64
+	return func() bool {
+		before := calls.Add(1)
+		<-time.After(50 * time.Millisecond)
+		return calls.Load() == before
 	}
 }
 
@@ -726,6 +974,13 @@ func (c *unread) Read(p []byte) (int, error) {
 		return n, nil
 	}
 	return c.Conn.Read(p)
+}
+
+// unconnected does not know which of its addresses is used.
+type unconnected struct{ net.Conn }
+
+func (c unconnected) LocalAddr() net.Addr {
+	return &net.TCPAddr{IP: net.IPv6unspecified, Port: c.Conn.LocalAddr().(*net.TCPAddr).Port}
 }
 
 // leaking forgets to close.

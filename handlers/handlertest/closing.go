@@ -3,6 +3,8 @@ package handlertest
 import (
 	"context"
 	"errors"
+	"fmt"
+	"runtime/debug"
 	"sync"
 	"testing"
 	"time"
@@ -47,6 +49,11 @@ func (k *kit) closedDuring(t *testing.T) {
 						first.Do(func() { close(succeeded) }) // or nobody would close
 						return
 					}
+					// They go one after the other, so that the acceptor can keep up.
+					accepted, err := k.station.find(o.stream)
+					if assert.NoError(t, err, "the stream does not reach the acceptor") {
+						closeBoth(t, o.stream, accepted)
+					}
 					o.stream.Close()
 					first.Do(func() { close(succeeded) })
 					select {
@@ -86,6 +93,62 @@ func (k *kit) closedAfter(t *testing.T) {
 	assertTheyTalk(t, k, dialled, accepted, "after Close of the handler")
 }
 
+// callsAtATime: any methods can be called at a time, Close too.
+func (k *kit) callsAtATime(t *testing.T) {
+	t.Run("of a handler", func(t *testing.T) {
+		h := k.cfg.NewHandler(t)
+		closeAmidst(t, "the handler", h.Close, func() { h.Description() }, func() { h.Exposure() }, func() { h.DialTimeout() })
+	})
+	t.Run("of an acceptor", func(t *testing.T) {
+		a := k.cfg.NewAcceptor(t, k.server.cert)
+		k.advertised(t, a)
+		closeAmidst(t, "the acceptor", a.Close, func() { a.Hints() }, func() { a.Exposure() })
+	})
+}
+
+// closeAmidst closes something twice at a time while others call its other methods,
+// which they also do once more afterwards.
+func closeAmidst(t *testing.T, what string, shut func() error, calls ...func()) {
+	t.Helper()
+	closed := make(chan struct{})
+	ended := make(chan string, len(calls)) // what went wrong
+	for _, call := range calls {
+		go func() {
+			defer func() {
+				wrong := ""
+				if r := recover(); r != nil {
+					wrong = fmt.Sprintf("%v\n%s", r, debug.Stack())
+				}
+				ended <- wrong
+			}()
+			for last := false; !last; {
+				last = isOver(closed)
+				call()
+			}
+		}()
+	}
+	var closing sync.WaitGroup
+	begin := make(chan struct{})
+	for range 2 {
+		closing.Go(func() {
+			<-begin
+			closeIt(t, what+", twice at a time,", shut)
+		})
+	}
+	close(begin)
+	closing.Wait()
+	close(closed)
+	late := time.After(atOnce)
+	for range calls {
+		select {
+		case wrong := <-ended:
+			assert.Empty(t, wrong, "a method of %s panicked beside Close", what)
+		case <-late:
+			require.FailNow(t, "a method of "+what+" that was called beside Close has not returned")
+		}
+	}
+}
+
 // closedAcceptor: Close ends Accept for good, and leaves streams alone.
 func (k *kit) closedAcceptor(t *testing.T) {
 	a := k.cfg.NewAcceptor(t, k.server.cert)
@@ -93,7 +156,7 @@ func (k *kit) closedAcceptor(t *testing.T) {
 	waiting := make(chan error, 2)
 	for range cap(waiting) {
 		go func() {
-			s, err := a.Accept()
+			s, err := accept(a)
 			if err == nil {
 				s.Close()
 			}
@@ -114,7 +177,7 @@ func (k *kit) closedAcceptor(t *testing.T) {
 		accepted("Close has ended")
 	}
 	closeIt(t, "the acceptor, the second time,", a.Close)
-	go func() { _, err := a.Accept(); waiting <- err }()
+	go func() { _, err := accept(a); waiting <- err }()
 	accepted("begins after Close")
 
 	t.Run("leaves streams alone", func(t *testing.T) {
@@ -137,10 +200,12 @@ func (k *kit) closedAcceptor(t *testing.T) {
 			o.stream.Close()
 		}
 		var known bool
-		for _, sentinel := range []error{handlers.ErrUnreachable, handlers.ErrProxyRefused, handlers.ErrTimeout, context.DeadlineExceeded} {
+		for _, sentinel := range []error{
+			handlers.ErrUnreachable, handlers.ErrProxyRefused, handlers.ErrNameNotResolved, handlers.ErrTimeout, context.DeadlineExceeded,
+		} {
 			known = known || errors.Is(o.err, sentinel)
 		}
-		assert.True(t, known, "the error wraps none of ErrUnreachable, ErrProxyRefused and ErrTimeout: %v", o.err)
+		assert.True(t, known, "the error wraps none of ErrUnreachable, ErrProxyRefused, ErrNameNotResolved and ErrTimeout: %v", o.err)
 		notOf(t, o.err, handlers.ErrInvalidHint, handlers.ErrWrongTub)
 	})
 }

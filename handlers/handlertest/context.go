@@ -12,12 +12,15 @@ import (
 	"github.com/foolscap-go/foolscap/handlers"
 )
 
-// endedBefore: a dial whose context has ended fails with the context's error, and
-// has not connected.
+// errEnough is why the kit ends a context.
+var errEnough = errors.New("handlertest: that is enough")
+
+// endedBefore: a dial whose context has ended fails with the context's error and
+// cause.
 func (k *kit) endedBefore(t *testing.T) {
 	h := k.handler(t)
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(errEnough)
 	for range 20 { // either of two events may be seen first
 		o := k.start(ctx, h, k.request()).wait(t, atOnce, "its context had ended before")
 		if o.err == nil {
@@ -25,6 +28,7 @@ func (k *kit) endedBefore(t *testing.T) {
 			require.FailNow(t, "a dial whose context had ended has succeeded")
 		}
 		require.ErrorIs(t, o.err, context.Canceled)
+		require.ErrorIs(t, o.err, errEnough, "the cause of the context")
 		notOf(t, o.err, handlers.ErrTimeout, handlers.ErrUnreachable)
 	}
 }
@@ -41,13 +45,14 @@ func (k *kit) endedDuring(t *testing.T) {
 			beside := k.start(others, h, req)
 			k.untilItWaits(t, beside, 0)
 
-			ctx, cancel := context.WithCancel(t.Context())
-			defer cancel()
+			ctx, cancel := context.WithCancelCause(t.Context())
+			defer cancel(nil)
 			d := k.start(ctx, h, req)
 			k.untilItWaits(t, d, wait)
-			cancel()
+			cancel(errEnough)
 			o := d.wait(t, atOnce, "its context was cancelled")
 			assert.ErrorIs(t, o.err, context.Canceled)
+			assert.ErrorIs(t, o.err, errEnough, "the cause of the context")
 			notOf(t, o.err, handlers.ErrTimeout, handlers.ErrUnreachable)
 
 			select {
@@ -85,16 +90,33 @@ func (k *kit) deadline(t *testing.T) {
 	})
 }
 
-// endedAfter: the context has nothing to do with the stream.
+// endedAfter: the context has nothing to do with the stream, neither when it is
+// cancelled nor when its deadline passes, nor a little later.
 func (k *kit) endedAfter(t *testing.T) {
+	const later = 200 * time.Millisecond
 	h := k.handler(t)
 	ctx, cancel := context.WithTimeout(t.Context(), k.cfg.Timeout)
 	defer cancel()
-	o := k.dial(ctx, t, h, k.request())
-	require.NoError(t, o.err)
+	first := k.dial(ctx, t, h, k.request())
+	require.NoError(t, first.err)
 	cancel()
-	accepted := k.station.meet(t, o.stream)
-	assertTheyTalk(t, k, o.stream, accepted, "after the end of the dial's context")
+	firstAccepted := k.station.meet(t, first.stream)
+
+	var second outcome
+	for limit := 4*first.took + later; ; limit *= 2 {
+		ctx, cancel = context.WithTimeout(t.Context(), limit)
+		defer cancel()
+		second = k.dial(ctx, t, h, k.request())
+		if limit >= k.cfg.Timeout || !errors.Is(second.err, context.DeadlineExceeded) {
+			break
+		}
+	}
+	require.NoError(t, second.err)
+	secondAccepted := k.station.meet(t, second.stream)
+	<-ctx.Done()
+	<-time.After(later)
+	assertTheyTalk(t, k, first.stream, firstAccepted, "after the dial's context was cancelled")
+	assertTheyTalk(t, k, second.stream, secondAccepted, "after the deadline of the dial's context")
 }
 
 // A silence is an entry of Config.Silent.

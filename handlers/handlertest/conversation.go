@@ -25,7 +25,7 @@ func (k *kit) conversation(t *testing.T) {
 		return tb
 	}
 	server, client := newTub(k.server), newTub(k.client)
-	_, err := server.Listen(k.cfg.NewAcceptor(t, k.server.cert))
+	_, err := server.Listen(checked{k.cfg.NewAcceptor(t, k.server.cert)})
 	require.NoError(t, err)
 	hints, err := server.WaitAdvertised(ctx)
 	require.NoError(t, err)

@@ -139,7 +139,14 @@ func closing(t *testing.T, h handlers.Handler) handlers.Handler {
 func closeIt(t *testing.T, what string, shut func() error) {
 	t.Helper()
 	done := make(chan error, 1)
-	go func() { done <- shut() }()
+	go func() {
+		defer func() {
+			if r := recover(); r != nil {
+				done <- fmt.Errorf("it panicked: %v\n%s", r, debug.Stack())
+			}
+		}()
+		done <- shut()
+	}()
 	select {
 	case err := <-done:
 		assert.NoError(t, err, "Close of %s", what)

@@ -1,6 +1,7 @@
 package handlertest
 
 import (
+	"net/netip"
 	"slices"
 	"testing"
 	"time"
@@ -28,6 +29,10 @@ func (k *kit) hints(t *testing.T) {
 		_, err := furl.ParseHint(string(hint))
 		assert.NoError(t, err, "the hint %q", hint)
 		assert.NotEmpty(t, hint.Type(), "the type of the hint %q, by which its handler is found", hint)
+		if host, _, err := hint.HostPort(); err == nil {
+			addr, err := netip.ParseAddr(host)
+			assert.False(t, err == nil && addr.IsUnspecified(), "the hint %q has a wildcard address, which leads nowhere", hint)
+		}
 	}
 	want := slices.Clone(hints)
 	hints[0] = "somebody-else:changed it"

@@ -40,6 +40,7 @@ func Run(t *testing.T, cfg Config) {
 		{"concurrent dials", (*kit).concurrent},
 		{"a handler closed during dials", (*kit).closedDuring},
 		{"a handler closed after dials", (*kit).closedAfter},
+		{"calls at a time", (*kit).callsAtATime},
 		{"who is at the other end", (*kit).parties},
 		{"bulk both ways", (*kit).bulk},
 		{"the stream is a net.Conn", (*kit).netConn},

@@ -3,6 +3,8 @@ package handlertest
 import (
 	"context"
 	"crypto/rand"
+	"errors"
+	"fmt"
 	"io"
 	"net"
 	"sync"
@@ -73,7 +75,7 @@ func (k *kit) advertised(t *testing.T, a handlers.Acceptor) []furl.Hint {
 
 func (s *station) accept() {
 	for {
-		stream, err := s.acceptor.Accept()
+		stream, err := accept(s.acceptor)
 		s.mu.Lock()
 		if err != nil || s.closed {
 			if !s.closed {
@@ -90,6 +92,24 @@ func (s *station) accept() {
 		s.accepting.Go(func() { s.receive(&stream) })
 	}
 }
+
+// accept is Accept, with an error of the kit's if the contract is broken.
+func accept(a handlers.Acceptor) (handlers.Stream, error) {
+	s, err := a.Accept()
+	switch {
+	case err == nil && s.Conn == nil:
+		return handlers.Stream{}, errors.New("Accept returned neither a stream nor an error")
+	case err != nil && s.Conn != nil:
+		s.Close()
+		return handlers.Stream{}, fmt.Errorf("Accept returned a stream beside the error %q: exactly one may be set", err)
+	}
+	return s, err
+}
+
+// checked is an acceptor for somebody who relies on the contract.
+type checked struct{ handlers.Acceptor }
+
+func (c checked) Accept() (handlers.Stream, error) { return accept(c.Acceptor) }
 
 func (s *station) receive(stream *handlers.Stream) {
 	var shown token
@@ -139,10 +159,20 @@ func (s *station) find(dialled handlers.Stream) (handlers.Stream, error) {
 	s.mu.Lock()
 	s.waiting[mine] = found
 	s.mu.Unlock()
-	_, err := dialled.Write(mine[:])
+	wrote := make(chan error, 1)
+	go func() { // it may wait for the other end to read
+		_, err := dialled.Write(mine[:])
+		wrote <- err
+	}()
+	timer := time.NewTimer(s.timeout)
+	defer timer.Stop()
+	var err error
+	select {
+	case err = <-wrote:
+	case <-timer.C:
+		err = context.DeadlineExceeded
+	}
 	if err == nil {
-		timer := time.NewTimer(s.timeout)
-		defer timer.Stop()
 		select {
 		case accepted := <-found:
 			return accepted, nil
@@ -155,10 +185,10 @@ func (s *station) find(dialled handlers.Stream) (handlers.Stream, error) {
 	s.mu.Unlock()
 	select { // it may have come just now
 	case accepted := <-found:
-		return accepted, nil
+		accepted.Close()
 	default:
-		return handlers.Stream{}, err
 	}
+	return handlers.Stream{}, err
 }
 
 func (s *station) acceptErr() error {
@@ -206,24 +236,46 @@ func closeBoth(t *testing.T, a, b net.Conn) {
 	both.Wait()
 }
 
-// assertTheyTalk sends something both ways.
+// assertTheyTalk sends something both ways. It sets no deadlines: one that was left
+// on the stream has to show.
 func assertTheyTalk(t *testing.T, k *kit, a, b net.Conn, when string) {
 	t.Helper()
-	deadline := time.Now().Add(k.cfg.Timeout)
-	for _, ends := range [][2]net.Conn{{a, b}, {b, a}} {
-		const text = "Is anybody there?"
-		assert.NoError(t, ends[0].SetWriteDeadline(deadline), when)
-		assert.NoError(t, ends[1].SetReadDeadline(deadline), when)
-		_, err := io.WriteString(ends[0], text)
-		if !assert.NoError(t, err, when) {
-			return
+	talked := make(chan error, 1)
+	go func() {
+		err := tell(a, b)
+		if err == nil {
+			err = tell(b, a)
 		}
-		got := make([]byte, len(text))
-		_, err = io.ReadFull(ends[1], got)
-		if !assert.NoError(t, err, when) || !assert.Equal(t, text, string(got), when) {
-			return
-		}
-		assert.NoError(t, ends[0].SetWriteDeadline(time.Time{}), when)
-		assert.NoError(t, ends[1].SetReadDeadline(time.Time{}), when)
+		talked <- err
+	}()
+	select {
+	case err := <-talked:
+		assert.NoError(t, err, when)
+	case <-time.After(k.cfg.Timeout):
+		t.Errorf("nothing has arrived after %v, %s", k.cfg.Timeout, when)
+		go a.Close()
+		go b.Close()
 	}
+}
+
+// tell sends something one way. A Write may wait until it is read.
+func tell(from, to net.Conn) error {
+	const text = "Is anybody there?"
+	done := make(chan error, 2)
+	go func() {
+		_, err := io.WriteString(from, text)
+		done <- err
+	}()
+	go func() {
+		got := make([]byte, len(text))
+		_, err := io.ReadFull(to, got)
+		if err == nil && string(got) != text {
+			err = fmt.Errorf("what arrives is not what was sent, but %q", got)
+		}
+		done <- err
+	}()
+	if err := <-done; err != nil {
+		return err
+	}
+	return <-done
 }

@@ -78,17 +78,19 @@ func (k *kit) parties(t *testing.T) {
 		assert.Equal(t, k.client.tubID(), furl.TubIDOf(accepted.Peer.Raw), "the Tub that has dialled")
 	}
 
-	req := k.request()
-	req.Target = k.client.tubID()
-	o := k.dial(t.Context(), t, h, req)
-	if o.err != nil {
-		assert.ErrorIs(t, o.err, handlers.ErrWrongTub, "another Tub answers than the one that is wanted")
-		return
-	}
-	defer o.stream.Close()
-	if assert.NotNil(t, o.stream.Peer) {
-		assert.Equal(t, k.server.tubID(), furl.TubIDOf(o.stream.Peer.Raw), "the Tub that has answered instead of the one that was wanted")
-	}
+	t.Run("when another Tub is wanted", func(t *testing.T) {
+		req := k.request()
+		req.Target = k.client.tubID()
+		o := k.dial(t.Context(), t, h, req)
+		if o.err != nil {
+			assert.ErrorIs(t, o.err, handlers.ErrWrongTub, "another Tub answers than the one that is wanted")
+			return
+		}
+		defer o.stream.Close()
+		if assert.NotNil(t, o.stream.Peer) {
+			assert.Equal(t, k.server.tubID(), furl.TubIDOf(o.stream.Peer.Raw), "the Tub that has answered instead of the one that was wanted")
+		}
+	})
 }
 
 // bulk: much data crosses unharmed, both ways at a time.
@@ -187,14 +189,19 @@ func (k *kit) halfOpen(t *testing.T) {
 			gone, left := turn(dialled, accepted)
 			deadline := time.Now().Add(k.cfg.Timeout)
 			require.NoError(t, left.SetDeadline(deadline))
+			require.NoError(t, gone.SetWriteDeadline(deadline))
 			const last = "Farewell!"
-			_, err := io.WriteString(gone, last)
-			require.NoError(t, err)
-			go gone.Close() // which may wait for the last words to arrive
+			said := make(chan error, 1)
+			go func() { // either call may wait for the last words to arrive
+				_, err := io.WriteString(gone, last)
+				said <- err
+				gone.Close()
+			}()
 			got := make([]byte, len(last))
-			_, err = io.ReadFull(left, got)
+			_, err := io.ReadFull(left, got)
 			require.NoError(t, err, "the last words before Close arrive")
 			assert.Equal(t, last, string(got))
+			require.NoError(t, <-said)
 			_, err = left.Read(got)
 			assert.Error(t, err)
 			assert.False(t, errors.Is(err, os.ErrDeadlineExceeded), "a Read does not notice that the peer has gone")

@@ -97,7 +97,8 @@ func newCaller(t *testing.T, all map[string]handlers.Handler) *tub.Tub {
 	return caller
 }
 
-// introduce has Python introduce the program to a third Tub, by a reference whose FURL has tcp hints.
+// introduce has Python introduce the program to a third Tub, by a reference whose FURL has tcp hints. All that is known of
+// what a hidden Tub does with introductions is here: it refuses them, and whoever asks for it is told so.
 func introduce(t *testing.T, s *stage, third *place) {
 	t.Helper()
 	peer := pypeer.Start(t, pypeer.Options{})
@@ -107,11 +108,15 @@ func introduce(t *testing.T, s *stage, third *place) {
 	logged := peer.TakeLogged("root")
 	require.Len(t, logged, 1)
 	gift := peer.MustGetReference(third.furl.WithHints(third.furl.Hints[1]).Reveal())
+	visitors := third.acceptor.accepted() // Python is one
 	_, err := peer.Ref(logged[0].Handle()).Call("take", pypeer.List(gift.Value()))
-	t.Logf("what the program says to an introduction: %v", err)
+	require.ErrorContains(t, err, "introductions are not accepted")
 	peer.Ref(logged[0].Handle()).CallOnly("take", gift.Value())
 	_, err = peer.Ref(logged[0].Handle()).Call("take", pypeer.Int(1))
 	require.NoError(t, err, "the connection is still there")
+	t.Cleanup(func() { // the program has ended
+		assert.Equal(t, visitors, third.acceptor.accepted(), "nobody has gone to the third Tub because of an introduction")
+	})
 }
 
 // socketHandler connects to where the program listens.

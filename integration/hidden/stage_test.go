@@ -96,6 +96,7 @@ func onionPlace(t *testing.T, via *tornet.Tor) *place {
 type cutter struct {
 	handlers.Acceptor
 	mu      sync.Mutex
+	count   int // of all that were accepted
 	streams []handlers.Stream
 }
 
@@ -104,9 +105,16 @@ func (c *cutter) Accept() (handlers.Stream, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err == nil {
+		c.count++
 		c.streams = append(c.streams, s)
 	}
 	return s, err
+}
+
+func (c *cutter) accepted() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.count
 }
 
 func (c *cutter) cut() {

@@ -3,9 +3,11 @@
 package leakwatch_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -36,9 +38,30 @@ func TestMain(m *testing.M) {
 
 // Programs, most of which leak. What they try comes to nothing, and they do not care.
 var children = map[string]func() error{
-	"silent":  func() error { return nil },
-	"failing": func() error { return errors.New("something is wrong") },
-	"hanging": func() error { select {} },
+	"silent":                 func() error { return nil },
+	"failing":                func() error { return errors.New("something is wrong") },
+	"hanging":                func() error { select {} },
+	"leaving a daemon":       func() error { return startDaemon("orphaned") },
+	"hanging, with a daemon": func() error { return errors.Join(startDaemon("hanging"), sayDaemonLives(), hang()) },
+	"orphaned": func() error {
+		for os.Getenv(parentVariable) == fmt.Sprint(os.Getppid()) {
+			time.Sleep(time.Millisecond)
+		}
+		return errors.Join(sayDaemonLives(), hang())
+	},
+	"listening without an address": func() error {
+		for _, kind := range []int{syscall.AF_INET, syscall.AF_UNIX} {
+			fd, err := syscall.Socket(kind, syscall.SOCK_STREAM, 0)
+			if err != nil {
+				return err
+			}
+			_ = syscall.Listen(fd, 1) // which unix refuses
+			if err := syscall.Close(fd); err != nil {
+				return err
+			}
+		}
+		return nil
+	},
 	"dialling elsewhere": func() error {
 		dial("tcp", proxyAddress)
 		dial("tcp", "192.0.2.1:80")
@@ -102,6 +125,32 @@ var children = map[string]func() error{
 	},
 }
 
+// lifeline is what a daemon holds open as long as it lives: the first of exec.Cmd.ExtraFiles.
+const lifeline = 3
+
+// parentVariable tells a daemon who has started it.
+const parentVariable = "LEAKWATCH_TEST_PARENT"
+
+// startDaemon starts a program in a session of its own.
+func startDaemon(name string) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	daemon := exec.Command(self)
+	daemon.Env = append(os.Environ(), childVariable+"="+name, fmt.Sprintf("%s=%d", parentVariable, os.Getpid()))
+	daemon.ExtraFiles = []*os.File{os.NewFile(lifeline, "lifeline")}
+	daemon.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	return daemon.Start()
+}
+
+func sayDaemonLives() error {
+	_, err := os.NewFile(lifeline, "lifeline").WriteString("the daemon lives\n")
+	return err
+}
+
+func hang() error { select {} }
+
 const proxyAddress = "127.0.0.1:1080"
 
 func dial(network, address string) {
@@ -142,14 +191,15 @@ func addresses(findings []leakwatch.Finding) []string {
 func TestLeaksAreSeen(t *testing.T) {
 	requireObserver(t)
 	for name, found := range map[string][]string{
-		"silent":               {},
-		"dialling elsewhere":   {"tcp 192.0.2.1:80", "tcp [2001:db8::1]:80"},
-		"sending":              {"udp 0.0.0.0:0", "udp 192.0.2.1:4711"},
-		"multicasting":         {"udp 224.0.0.251:5353"},
-		"listening":            {"ip [::]:0"},
-		"talking to a daemon":  {"unix unix:/run/other.sock"},
-		"raw":                  {"AF_INET "},
-		"having another do it": {"tcp 192.0.2.1:80", "tcp [2001:db8::1]:80"},
+		"silent":                       {},
+		"dialling elsewhere":           {"tcp 192.0.2.1:80", "tcp [2001:db8::1]:80"},
+		"sending":                      {"udp 0.0.0.0:0", "udp 192.0.2.1:4711"},
+		"multicasting":                 {"udp 224.0.0.251:5353"},
+		"listening":                    {"ip [::]:0"},
+		"talking to a daemon":          {"unix unix:/run/other.sock"},
+		"raw":                          {"AF_INET "},
+		"listening without an address": {"tcp "},
+		"having another do it":         {"tcp 192.0.2.1:80", "tcp [2001:db8::1]:80"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			report := leakwatch.Run(t, leakwatch.Config{Allow: []string{proxyAddress, "unix:/run/daemon.sock"}}, child(t, name))
@@ -213,13 +263,42 @@ func TestAProgramThatDoesNotEndIsKilled(t *testing.T) {
 	cancel()
 	_, err = leakwatch.Observe(stopped, leakwatch.Config{}, child(t, "hanging"))
 	assert.ErrorIs(t, err, context.Canceled)
-	own, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-	defer cancel()
-	template := child(t, "hanging")
-	cmd := exec.CommandContext(own, template.Path)
-	cmd.Env = template.Env
-	_, err = leakwatch.Observe(t.Context(), leakwatch.Config{}, cmd)
-	assert.Error(t, err)
+}
+
+func TestNoDescendantOutlivesAProgramThatIsKilled(t *testing.T) {
+	requireObserver(t)
+	for _, name := range []string{"hanging, with a daemon", "leaving a daemon"} {
+		for _, whose := range []string{"the test's", "the command's"} {
+			t.Run(name+", by "+whose+" context", func(t *testing.T) {
+				reader, writer, err := os.Pipe()
+				require.NoError(t, err)
+				defer reader.Close()
+				template := child(t, name)
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				cmd := exec.Command(template.Path)
+				observing := ctx
+				if whose == "the command's" {
+					cmd, observing = exec.CommandContext(ctx, template.Path), t.Context()
+				}
+				cmd.Env, cmd.ExtraFiles = template.Env, []*os.File{writer}
+				ended := make(chan error, 1)
+				go func() {
+					_, err := leakwatch.Observe(observing, leakwatch.Config{}, cmd)
+					ended <- err
+				}()
+				require.NoError(t, reader.SetDeadline(time.Now().Add(time.Minute)))
+				lines := bufio.NewReader(reader)
+				_, err = lines.ReadString('\n')
+				require.NoError(t, err)
+				cancel()
+				assert.ErrorContains(t, <-ended, "was killed")
+				require.NoError(t, writer.Close())
+				_, err = lines.ReadString('\n')
+				assert.ErrorIs(t, err, io.EOF, "nobody is left who holds the other end")
+			})
+		}
+	}
 }
 
 func TestWhatCannotBeObservedIsAnError(t *testing.T) {

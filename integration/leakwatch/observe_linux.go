@@ -1,6 +1,7 @@
 package leakwatch
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -20,7 +24,21 @@ func available() error {
 	if _, err := exec.LookPath("strace"); err != nil {
 		return fmt.Errorf("%w: %w\nOn Debian and Ubuntu:  sudo apt-get install --no-install-recommends strace", ErrUnavailable, err)
 	}
+	if err := traceable(); err != nil {
+		return err
+	}
 	return isolated()
+}
+
+// traceable makes sure that strace knows its options, and may do what it is to do.
+var traceable = sync.OnceValue(tryStrace)
+
+func tryStrace() error {
+	try := append(append([]string{"--output=" + os.DevNull}, straceOptions...), "--", "true")
+	if output, err := exec.Command("strace", try...).CombinedOutput(); err != nil {
+		return fmt.Errorf("%w: strace fails: %w\n%s", ErrUnavailable, err, bytes.TrimSpace(output))
+	}
+	return nil
 }
 
 // isolated makes sure that nothing leaves the machine.
@@ -61,11 +79,15 @@ func (t *tracer) observe(ctx context.Context, cmd *exec.Cmd) error {
 		cmd.SysProcAttr = new(syscall.SysProcAttr)
 	}
 	cmd.SysProcAttr.Setpgid = true
-	// When this program is killed. strace then ends what it has started.
+	// When this program is killed. strace then ends the program, but not what that has started.
 	cmd.SysProcAttr.Pdeathsig = syscall.SIGTERM
 	cmd.WaitDelay = ioPatience
-	// If strace alone was killed the program would be free.
-	kill := func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	var killed atomic.Bool
+	kill := func() error {
+		killed.Store(true)
+		killTraced(cmd.Process.Pid)
+		return nil
+	}
 	if cmd.Cancel != nil { // it has a context of its own
 		cmd.Cancel = kill
 	}
@@ -76,10 +98,15 @@ func (t *tracer) observe(ctx context.Context, cmd *exec.Cmd) error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	stop := context.AfterFunc(ctx, func() { _ = kill() }) // it may just have ended
+	over := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() { defer close(over); _ = kill() })
 	err = cmd.Wait()
 	if !stop() {
+		<-over
 		return fmt.Errorf("the program was killed: %w", context.Cause(ctx))
+	}
+	if killed.Load() {
+		return fmt.Errorf("the program was killed, as the context of its command has ended: %w", err)
 	}
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) && !errors.Is(err, exec.ErrWaitDelay) {
@@ -96,4 +123,33 @@ func (t *tracer) observe(ctx context.Context, cmd *exec.Cmd) error {
 		return errors.Join(err, t.report.Err)
 	}
 	return nil
+}
+
+// killTraced kills all that a strace traces, wherever it has got to, and returns when strace has ended by that. It comes
+// last, since without it the others would be free.
+func killTraced(strace int) {
+	for end := time.Now().Add(ioPatience); syscall.Kill(strace, 0) == nil; time.Sleep(5 * time.Millisecond) {
+		for _, pid := range tracees(strace) {
+			_ = syscall.Kill(pid, syscall.SIGKILL) // it may just have ended
+		}
+		if time.Now().After(end) {
+			_ = syscall.Kill(-strace, syscall.SIGKILL)
+		}
+	}
+}
+
+// tracees returns the processes that another one traces.
+func tracees(tracer int) []int {
+	var all []int
+	files, _ := filepath.Glob("/proc/[0-9]*/status") // the pattern is right
+	for _, file := range files {
+		status, err := os.ReadFile(file)
+		if err != nil || !bytes.Contains(status, fmt.Appendf(nil, "\nTracerPid:\t%d\n", tracer)) {
+			continue
+		}
+		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file))); err == nil {
+			all = append(all, pid)
+		}
+	}
+	return all
 }

@@ -18,18 +18,21 @@ var straceOptions = []string{
 	"--follow-forks", "--seccomp-bpf", "--decode-pids=comm", "--decode-fds=all",
 	"--quiet=attach,personality,thread-execve", "--signal=none", "--string-limit=0", "--abbrev=execve",
 	"--interruptible=waiting",
-	"--trace=execve,socket,connect,bind,sendto,sendmsg,sendmmsg,io_uring_setup",
+	"--trace=execve,socket,connect,bind,listen,sendto,sendmsg,sendmmsg,io_uring_setup",
 }
 
 var (
 	// "123<program> ", and what follows.
-	linePattern = regexp.MustCompile(`^(\d+)<(.*?)> +(\w+\(.*|<\.\.\. \w+ resumed>.*|\+\+\+ .*)$`)
+	linePattern = regexp.MustCompile(`^(\d+)<(.*?)> +([\w?]+\(.*|<\.\.\. \w+ resumed>.*|\+\+\+ .*)$`)
 	// "connect(", the rest, and the result; that is missing when the process was killed meanwhile.
 	callPattern    = regexp.MustCompile(`^(\w+)\((.*?)(?:\)? += (\?|-?\w+)(.*))?$`)
 	resumedPattern = regexp.MustCompile(`^<\.\.\. \w+ resumed>(.*)$`)
 	errorPattern   = regexp.MustCompile(`^ (E[A-Z0-9]+)\b`)
 
 	socketPattern = regexp.MustCompile(`^\d+<(\w+)`) // a descriptor and the protocol of its socket
+	// A descriptor of a socket that needs no bind before listen: it has an address already, or it is one of unix. Of others
+	// strace shows "3<TCP:[inode]>".
+	boundPattern  = regexp.MustCompile(`^\d+<(UNIX|\w+:\[.*\D.*\]>)`)
 	familyPattern = regexp.MustCompile(`\{sa_family=(\w+)`)
 	inet4Pattern  = regexp.MustCompile(`^\{sa_family=AF_INET, sin_port=htons\((\d+)\), sin_addr=inet_addr\("([^"]+)"\)`)
 	inet6Pattern  = regexp.MustCompile(`^\{sa_family=AF_INET6, sin6_port=htons\((\d+)\), [^"]*inet_pton\(AF_INET6, "([^"]+)"`)
@@ -74,6 +77,9 @@ func (t *tracer) read(trace io.Reader) error {
 			delete(partial, pid)
 		}
 		if begun, ok := strings.CutSuffix(text, unfinished); ok {
+			if strings.HasPrefix(begun, "???") {
+				continue // killed before it was seen which call it begins, and so before it has begun
+			}
 			partial[pid] = process{program, begun}
 			continue
 		}
@@ -115,6 +121,11 @@ func (t *tracer) call(program, text string) error {
 		}
 	case "socket":
 		t.socket(e, arguments)
+	case "listen":
+		if e.Error == "" && !boundPattern.MatchString(arguments) {
+			e.Network = protocolOf(arguments)
+			t.report.find(e, "others can reach it: without an address it listens on all interfaces")
+		}
 	case "bind":
 		t.addresses(e, arguments, t.report.bound, t.cfg.Bind)
 	default:
@@ -143,10 +154,7 @@ func (t *tracer) socket(e Event, arguments string) {
 
 // addresses hands every address in the arguments of a call to judge.
 func (t *tracer) addresses(e Event, arguments string, judge func(Event, []string), allowed []string) {
-	protocol := ""
-	if m := socketPattern.FindStringSubmatch(arguments); m != nil {
-		protocol = strings.ToLower(strings.TrimSuffix(m[1], "v6"))
-	}
+	protocol := protocolOf(arguments)
 	found := familyPattern.FindAllStringSubmatchIndex(arguments, -1)
 	for _, at := range found {
 		e, ok := address(e, arguments[at[0]:], arguments[at[2]:at[3]], protocol)
@@ -160,12 +168,29 @@ func (t *tracer) addresses(e Event, arguments string, judge func(Event, []string
 	}
 }
 
+// protocolOf returns "tcp" or "udp" if the call is about such a socket.
+func protocolOf(arguments string) string {
+	m := socketPattern.FindStringSubmatch(arguments)
+	if m == nil {
+		return ""
+	}
+	switch protocol := strings.ToLower(strings.TrimSuffix(m[1], "v6")); protocol {
+	case "tcp", "udp":
+		return protocol
+	}
+	return ""
+}
+
 // address completes an event with the address at the beginning of a text. It reports false for one that means none.
 func address(e Event, text, family, protocol string) (Event, bool) {
 	var ip []string
 	switch family {
 	case "AF_UNSPEC":
-		return e, false // it ends a connection
+		// It ends a connection. Other calls take it for AF_INET.
+		if e.Call == "connect" {
+			return e, false
+		}
+		e.Network = family
 	case "AF_NETLINK":
 		e.Network = "netlink"
 	case "AF_UNIX":
@@ -182,7 +207,7 @@ func address(e Event, text, family, protocol string) (Event, bool) {
 	default:
 		e.Network = family
 	}
-	if e.Network == "ip" && (protocol == "tcp" || protocol == "udp") {
+	if e.Network == "ip" && protocol != "" {
 		e.Network = protocol
 	}
 	if ip != nil {

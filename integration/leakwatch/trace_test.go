@@ -40,6 +40,8 @@ func TestEveryKindOfAddressIsRead(t *testing.T) {
 			[]Event{{"p", "sendmmsg", "udp", "192.0.2.1:9", ""}, {"p", "sendmmsg", "udp", "192.0.2.2:9", ""}}},
 		{"to where the socket is connected", `sendto(3<UDP:[5]>, ""..., 1, 0, NULL, 0) = 1`, nil},
 		{"the end of a connection", `connect(3<UDP:[5]>, {sa_family=AF_UNSPEC, sa_data="\0\0"}, 16) = 0`, nil},
+		{"the end of no connection", `sendto(3<UDP:[5]>, ""..., 1, 0, {sa_family=AF_UNSPEC, sa_data="\x00\x09"}, 16) = 1`,
+			[]Event{{"p", "sendto", "AF_UNSPEC", "", ""}}},
 		{"a path", `connect(4<UNIX-STREAM:[5]>, {sa_family=AF_UNIX, sun_path="/tmp/a \"b\" sin_addr=inet_addr"}, 45) = -1 ENOENT (No such file or directory)`,
 			[]Event{{"p", "connect", "unix", `unix:/tmp/a "b" sin_addr=inet_addr`, "ENOENT"}}},
 		{"an abstract name", `connect(4<UNIX-STREAM:[5]>, {sa_family=AF_UNIX, sun_path=@"abs"}, 6) = 0`,
@@ -82,6 +84,16 @@ func TestWhatIsAllowedIsNoFinding(t *testing.T) {
 		{"listening on all interfaces", inet("bind", "0.0.0.0", "80"), "others can reach it"},
 		{"listening on an interface", inet("bind", "192.0.2.1", "0"), "others can reach it"},
 		{"listening on a unix socket", `bind(4<UNIX-STREAM:[5]>, {sa_family=AF_UNIX, sun_path="/run/q"}, 45) = 0`, ""},
+		{"listening where it was bound", `listen(4<TCP:[127.0.0.1:45229]>, 5) = 0`, ""},
+		{"listening where it was bound, by IPv6", `listen(4<TCPv6:[[::1]:45229]>, 5) = 0`, ""},
+		{"listening without having been bound", `listen(4<TCP:[3209681]>, 5) = 0`, "others can reach it"},
+		{"listening without having been bound, by a protocol that is not known", `listen(4<socket:[3209681]>, 5) = 0`, "others can reach it"},
+		{"listening, and that is all that can be seen", `listen(4, 5) = 0`, "others can reach it"},
+		{"listening without having been bound, in vain", `listen(4<UDP:[5]>, 5) = -1 EOPNOTSUPP (Operation not supported)`, ""},
+		{"listening on a unix socket that was bound", `listen(6<UNIX-STREAM:[3209692,"/run/q"]>, 5) = 0`, ""},
+		{"listening on a unix socket", `listen(6<UNIX-STREAM:[3209692]>, 5) = 0`, ""},
+		{"an address of no family to send to", `sendto(3<UDP:[5]>, ""..., 1, 0, {sa_family=AF_UNSPEC, sa_data="\x00\x09\xc0\x00\x02"}, 16) = 1`, "cannot be judged"},
+		{"an address of no family to listen on", `bind(3<TCP:[5]>, {sa_family=AF_UNSPEC, sa_data="\x02\x9a\x00\x00"}, 16) = 0`, "cannot be judged"},
 		{"a packet socket", `socket(AF_PACKET, SOCK_RAW|SOCK_CLOEXEC, htons(0)) = 8<socket:[5]>`, "cannot be seen"},
 		{"a packet socket that was refused", `socket(AF_PACKET, SOCK_RAW, htons(0)) = -1 EPERM (Operation not permitted)`, ""},
 		{"a raw socket", `socket(AF_INET, SOCK_RAW, IPPROTO_RAW) = 8<RAW:[5]>`, "cannot be seen"},
@@ -108,6 +120,8 @@ func TestCallsThatOthersInterruptAreReadWhole(t *testing.T) {
 12<p> <... connect resumed>)            = -1 EINPROGRESS (Operation now in progress)
 9<odd > name> <... sendmmsg resumed>[{msg_hdr={msg_name={sa_family=AF_INET, sin_port=htons(9), sin_addr=inet_addr("192.0.2.2")}, msg_namelen=16}, msg_len=1}], 1, 0) = 1
 13<q>  connect(3<TCP:[5]>, {sa_family=AF_INET, sin_port=htons(81), sin_addr=inet_addr("192.0.2.3")}, 16 <unfinished ...>
+14<p> ???( <unfinished ...>
+14<p> +++ exited with 0 +++
 12<p> +++ exited with 0 +++
 13<q>  +++ killed by SIGKILL +++
 `
@@ -130,6 +144,7 @@ func TestATraceThatIsNotWholeIsNotReliedOn(t *testing.T) {
 		"without an end":                    begin,
 		"the end of another process":        begin + "8<p> +++ exited with 0 +++\n",
 		"a line of another form":            begin + "strace: something has gone wrong\n" + end,
+		"a call that is not known":          begin + "7<p> ???() = 0\n" + end,
 		"a call of another form":            begin + "7<p> <... connect resumed>) = 0\n" + end,
 		"a program that was never executed": `7<strace> execve("/bin/p", [...], 0x7f) = -1 ENOENT (No such file or directory)` + "\n" + end,
 	} {

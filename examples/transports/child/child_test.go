@@ -6,11 +6,14 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"io"
 	"log"
 	"os"
 	"path/filepath"
 	"sync/atomic"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -86,4 +89,63 @@ func TestTheErrorSaysWhatTheChildSaid(t *testing.T) {
 	assert.ErrorContains(t, err, "exit status 255")
 	assert.ErrorContains(t, err, "Permission denied")
 	assert.NotContains(t, err.Error(), "first")
+}
+
+func TestWhatWasWrittenBeforeCloseArrives(t *testing.T) {
+	dir, err := os.MkdirTemp("", "child-")
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, os.RemoveAll(dir)) })
+	path := filepath.Join(dir, "tub")
+	l, err := child.Listen(t.Context(), path, "tub")
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, l.Close()) })
+	h := child.New(map[string][]string{"tub": {os.Args[0], "relay", path}})
+	t.Cleanup(func() { assert.NoError(t, h.Close()) })
+	s, err := h.Dial(t.Context(), handlers.DialRequest{Hint: "exec:tub"})
+	require.NoError(t, err)
+	accepted, err := l.Accept()
+	require.NoError(t, err)
+	defer accepted.Close()
+
+	require.NoError(t, s.SetWriteDeadline(time.Now().Add(200*time.Millisecond)))
+	written, err := s.Write(make([]byte, 100<<20)) // more than all that is on the way can hold
+	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+	require.NoError(t, s.Close())
+	<-time.After(1500 * time.Millisecond) // the reader is slow
+	arrived, err := io.Copy(io.Discard, accepted)
+	require.NoError(t, err)
+	assert.EqualValues(t, written, arrived)
+}
+
+// A command may leave others behind, which hold its end of the connection.
+func TestDescendantsEndWithADialThatIsCancelled(t *testing.T) {
+	fifo := filepath.Join(t.TempDir(), "fifo")
+	require.NoError(t, syscall.Mkfifo(fifo, 0o600))
+	// The descendant says so when it is alone, and keeps the fifo open as long as it lives.
+	const script = `exec 9>"$0"; { while kill -0 $$; do sleep 0.01; done; echo alone >&9; exec sleep 1000; } 2>/dev/null & exit 0`
+	h := child.New(map[string][]string{"orphan": {"sh", "-c", script, fifo}})
+	ctx, cancel := context.WithCancel(t.Context())
+	dialled := make(chan error, 1)
+	go func() {
+		_, err := h.Dial(ctx, handlers.DialRequest{Hint: "exec:orphan"})
+		dialled <- err
+	}()
+	f, err := os.Open(fifo) // once the command has opened it, too
+	require.NoError(t, err)
+	defer f.Close()
+	line := make([]byte, len("alone\n"))
+	_, err = io.ReadFull(f, line)
+	require.NoError(t, err)
+	cancel()
+	assert.ErrorIs(t, <-dialled, context.Canceled)
+	require.NoError(t, h.Close())
+
+	ended := make(chan error, 1)
+	go func() { _, err := f.Read(line); ended <- err }()
+	select {
+	case err := <-ended:
+		assert.ErrorIs(t, err, io.EOF, "nobody has the fifo open any more")
+	case <-time.After(10 * time.Second):
+		assert.Fail(t, "a descendant of the command has survived")
+	}
 }

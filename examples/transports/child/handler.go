@@ -78,7 +78,7 @@ func (h *Handler) Dial(ctx context.Context, req handlers.DialRequest) (handlers.
 		return fail(handlers.PhaseDial, fmt.Errorf("%w: %w", handlers.ErrProxyUnreachable, err))
 	}
 	req.Report(handlers.PhaseProxy, "waiting for "+command[0]+" to reach the peer")
-	stop := context.AfterFunc(ctx, func() { s.Conn.Close() }) // ends what waits for the first line
+	stop := context.AfterFunc(ctx, func() { s.SetReadDeadline(time.Unix(1, 0)) }) // ends what waits for the first line
 	err = s.awaitReady(ctx)
 	if !stop() {
 		h.running.Go(s.discard)
@@ -132,7 +132,7 @@ func (h *Handler) Close() error {
 // stream is the connection with a child. The child's end of it is a socket as
 // well, since pipes know no deadlines on some systems.
 type stream struct {
-	net.Conn
+	*net.UnixConn
 	command *exec.Cmd
 	says    *tail // on standard error
 	exited  chan struct{}
@@ -146,10 +146,12 @@ func start(command []string) (*stream, error) {
 		return nil, err
 	}
 	defer theirs.Close()
-	s := &stream{Conn: ours, command: exec.Command(command[0], command[1:]...), says: new(tail), exited: make(chan struct{})}
+	s := &stream{UnixConn: ours, command: exec.Command(command[0], command[1:]...), says: new(tail), exited: make(chan struct{})}
 	s.command.Stdin, s.command.Stdout, s.command.Stderr = theirs, theirs, s.says
-	s.command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // so that kill gets its descendants, too
-	s.command.WaitDelay = time.Second                           // for those that keep standard error open all the same
+	// A session of its own keeps it from the terminal, where ssh would ask for a
+	// password, and makes a process group, so that kill gets its descendants, too.
+	s.command.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	s.command.WaitDelay = time.Second // for those that keep standard error open all the same
 	if err := s.command.Start(); err != nil {
 		ours.Close()
 		return nil, err
@@ -162,7 +164,7 @@ func start(command []string) (*stream, error) {
 }
 
 // socketPair makes a connection whose other end can be given to a child.
-func socketPair() (ours net.Conn, theirs *os.File, err error) {
+func socketPair() (ours *net.UnixConn, theirs *os.File, err error) {
 	syscall.ForkLock.RLock() // no child that others start now may inherit them
 	ends, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
 	if err == nil {
@@ -176,17 +178,18 @@ func socketPair() (ours net.Conn, theirs *os.File, err error) {
 	theirs = os.NewFile(uintptr(ends[1]), "child")
 	file := os.NewFile(uintptr(ends[0]), "parent")
 	defer file.Close()
-	if ours, err = net.FileConn(file); err != nil {
+	conn, err := net.FileConn(file)
+	if err != nil {
 		theirs.Close()
 		return nil, nil, err
 	}
-	return ours, theirs, nil
+	return conn.(*net.UnixConn), theirs, nil
 }
 
 // awaitReady waits for the first line. What follows it is left unread.
 func (s *stream) awaitReady(ctx context.Context) error {
 	line := make([]byte, len(Ready))
-	n, err := io.ReadFull(s.Conn, line)
+	n, err := io.ReadFull(s, line)
 	switch {
 	case !bytes.HasPrefix([]byte(Ready), line[:n]):
 		return fmt.Errorf("%w: it says %q, and not that it is ready", handlers.ErrProxyUnreachable, line[:n])
@@ -197,7 +200,7 @@ func (s *stream) awaitReady(ctx context.Context) error {
 	select {
 	case <-s.exited:
 		err = s.err
-	case <-time.After(closeTime):
+	case <-time.After(endTime):
 		err = errors.New("it has closed its standard output")
 	case <-ctx.Done():
 		err = ctx.Err()
@@ -205,30 +208,58 @@ func (s *stream) awaitReady(ctx context.Context) error {
 	return fmt.Errorf("%w: %w%s", handlers.ErrProxyRefused, err, s.says)
 }
 
-// closeTime is how long a child may take to end when its standard input has.
-const closeTime = time.Second
+// endTime is how long a child may take to end when it has closed its standard
+// output, and lingerTime when it still has to pass on what was written.
+const (
+	endTime    = time.Second
+	lingerTime = time.Minute
+)
 
-// Close tells the child that nothing more will come and waits for its end. One
-// that takes too long is killed.
+// Close tells the child that nothing more will come. It then has lingerTime to
+// pass on what it was given.
 func (s *stream) Close() error {
-	err := s.Conn.Close()
-	select {
-	case <-s.exited:
-	case <-time.After(closeTime):
-		s.discard()
+	err := s.UnixConn.Close()
+	if err == nil { // and so the first time
+		go func() {
+			select {
+			case <-s.exited:
+			case <-time.After(lingerTime):
+				s.discard()
+			}
+		}()
 	}
 	return err
 }
 
 // discard ends the child, and what it has started, without manners.
 func (s *stream) discard() {
-	s.Conn.Close()
+	exited := false
 	select {
-	case <-s.exited: // its number may be another's by now
+	case <-s.exited:
+		exited = true
 	default:
-		syscall.Kill(-s.command.Process.Pid, syscall.SIGKILL)
-		<-s.exited
 	}
+	// The number of a child that has exited may be another's by now, but not as long
+	// as there is anybody in its group: whoever holds the other end.
+	if !exited || s.held() {
+		syscall.Kill(-s.command.Process.Pid, syscall.SIGKILL)
+	}
+	s.UnixConn.Close()
+	<-s.exited
+}
+
+// held reports whether anybody has the other end open.
+func (s *stream) held() bool {
+	raw, err := s.SyscallConn()
+	if err != nil {
+		return false
+	}
+	held := false
+	raw.Control(func(fd uintptr) {
+		n, _, err := syscall.Recvfrom(int(fd), make([]byte, 1), syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		held = n > 0 || err == syscall.EAGAIN
+	})
+	return held
 }
 
 // tail keeps the end of what is written.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -29,7 +30,8 @@ var _ handlers.Acceptor = (*Listener)(nil)
 
 // Listen listens on a socket and advertises its name, for handlers of the same
 // directory. Who may connect is decided by the mode of the directory; a Tub asks
-// everybody for more than that.
+// everybody for more than that. A socket that nobody listens on any more is
+// replaced, any other file is an error.
 func Listen(ctx context.Context, path string) (*Listener, error) {
 	name := filepath.Base(path)
 	if err := CheckName(name); err != nil {
@@ -41,6 +43,16 @@ func Listen(ctx context.Context, path string) (*Listener, error) {
 // ListenAs listens on a socket and advertises a hint of another type, whose
 // transport leads to the socket.
 func ListenAs(ctx context.Context, path string, hint furl.Hint) (*Listener, error) {
+	// One program at a time, or each of two could take the other's new socket for
+	// the stale one that both have found.
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return nil, fmt.Errorf("unixsock: %w", err)
+	}
+	defer dir.Close()
+	if err := syscall.Flock(int(dir.Fd()), syscall.LOCK_EX); err != nil {
+		return nil, fmt.Errorf("unixsock: %w", os.NewSyscallError("flock", err))
+	}
 	var config net.ListenConfig
 	l, err := config.Listen(ctx, "unix", path)
 	if errors.Is(err, syscall.EADDRINUSE) && isStale(ctx, path) {
@@ -56,6 +68,9 @@ func ListenAs(ctx context.Context, path string, hint furl.Hint) (*Listener, erro
 // isStale reports whether a socket was left by a program that ended without
 // closing it.
 func isStale(ctx context.Context, path string) bool {
+	if info, err := os.Lstat(path); err != nil || info.Mode().Type() != fs.ModeSocket {
+		return false // other files refuse connections, too
+	}
 	var dialer net.Dialer
 	conn, err := dialer.DialContext(ctx, "unix", path)
 	if err == nil {

@@ -4,12 +4,15 @@ package unixsock_test
 
 import (
 	"crypto/tls"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -53,15 +56,59 @@ func TestConformance(t *testing.T) {
 
 func TestASocketThatWasLeftBehindIsReplaced(t *testing.T) {
 	path := filepath.Join(shortDir(t), "tub")
+	leaveSocket(t, path)
+	l := listen(t, path)
+	_, err := unixsock.Listen(t.Context(), path)
+	assert.Error(t, err, "one that is in use is not")
+	require.NoError(t, l.Close())
+	assert.NoFileExists(t, path)
+}
+
+func TestAFileThatIsNoSocketStays(t *testing.T) {
+	dir := shortDir(t)
+	file, link, socket := filepath.Join(dir, "notes"), filepath.Join(dir, "link"), filepath.Join(dir, "socket")
+	require.NoError(t, os.WriteFile(file, []byte("precious"), 0o600))
+	require.NoError(t, os.Symlink(socket, link))
+	leaveSocket(t, socket)
+	for _, path := range []string{file, link} {
+		_, err := unixsock.Listen(t.Context(), path)
+		assert.ErrorIs(t, err, syscall.EADDRINUSE)
+	}
+	text, err := os.ReadFile(file)
+	require.NoError(t, err)
+	assert.Equal(t, "precious", string(text))
+	target, err := os.Readlink(link)
+	require.NoError(t, err)
+	assert.Equal(t, socket, target)
+}
+
+func TestOneOfTwoReplacesASocketThatWasLeftBehind(t *testing.T) {
+	dir := shortDir(t)
+	for i := range 200 {
+		path := filepath.Join(dir, fmt.Sprint("tub-", i))
+		leaveSocket(t, path)
+		var listening atomic.Int64
+		var both sync.WaitGroup
+		for range 2 {
+			both.Go(func() {
+				if l, err := unixsock.Listen(t.Context(), path); err == nil {
+					listening.Add(1)
+					t.Cleanup(func() { assert.NoError(t, l.Close()) })
+				}
+			})
+		}
+		both.Wait()
+		require.EqualValues(t, 1, listening.Load())
+	}
+}
+
+// leaveSocket makes a socket that nobody listens on.
+func leaveSocket(t *testing.T, path string) {
+	t.Helper()
 	left, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	require.NoError(t, err)
 	left.SetUnlinkOnClose(false)
 	require.NoError(t, left.Close())
-	l := listen(t, path)
-	_, err = unixsock.Listen(t.Context(), path)
-	assert.Error(t, err, "one that is in use is not")
-	require.NoError(t, l.Close())
-	assert.NoFileExists(t, path)
 }
 
 func listen(t *testing.T, path string) *unixsock.Listener {
