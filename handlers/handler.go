@@ -22,8 +22,8 @@ type Handler interface {
 	//
 	// Exactly one of stream and error is set. The error is an *Error, of which
 	// Phase and Err must be set; Err wraps the cause, and the sentinel of this
-	// package that fits or, if ctx ended, the error of ctx (the function Dial
-	// adds ErrTimeout). After Close, Dial fails with an error
+	// package that fits or, if ctx ended, the error of ctx and its cause, which
+	// Ended gives (the function Dial adds ErrTimeout). After Close, Dial fails with an error
 	// that wraps net.ErrClosed.
 	Dial(ctx context.Context, req DialRequest) (Stream, error)
 

@@ -119,6 +119,9 @@ func (l *Listener) attached() []*Tub {
 func (l *Listener) accept() {
 	for {
 		s, err := l.acceptor.Accept()
+		if err == nil && s.Conn == nil {
+			err = errNoStream
+		}
 		if err != nil {
 			if l.ctx.Err() == nil {
 				for _, t := range l.attached() {
@@ -135,6 +138,9 @@ func (l *Listener) accept() {
 		l.wg.Go(func() { l.serve(ctx, place, s) })
 	}
 }
+
+// errNoStream is what a Tub says to an Acceptor that breaks its contract.
+var errNoStream = errors.New("its Accept has returned no stream, and no error")
 
 // enter makes room for one more connection, whose negotiation runs in the
 // context, or returns nil.

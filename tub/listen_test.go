@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"strings"
 	"sync"
@@ -491,4 +492,32 @@ func TestTheLowestVersionOfTLSIsAnOption(t *testing.T) {
 			assert.Equal(t, test.taken, err == nil, "%v", err)
 		})
 	}
+}
+
+// badAcceptor returns neither a stream nor an error.
+type badAcceptor struct{ *memoryAcceptor }
+
+func (badAcceptor) Accept() (handlers.Stream, error) { return handlers.Stream{}, nil }
+
+// lines is where a log goes.
+type lines chan string
+
+func (l lines) Write(p []byte) (int, error) {
+	l <- string(p)
+	return len(p), nil
+}
+
+func TestAnAcceptorThatReturnsNothingIsNotAskedAgain(t *testing.T) {
+	log := make(lines, 100)
+	tb := newTub(t, &tub.Options{Logger: slog.New(slog.NewTextHandler(log, nil))})
+	_, err := tb.Listen(badAcceptor{newMemory().listen("mem:bad")})
+	require.NoError(t, err)
+	select {
+	case line := <-log:
+		assert.Contains(t, line, "no stream, and no error")
+	case <-within(t).Done():
+		t.Fatal("nothing is logged")
+	}
+	require.NoError(t, tb.Close())
+	assert.Empty(t, log, "it has ended with that")
 }
