@@ -141,13 +141,18 @@ func TestCallsOnAnAnswerThatCouldNotBeSent(t *testing.T) {
 // The name of a look-up in errors of what builds on it.
 func TestSecretInChain(t *testing.T) {
 	const name = "rrw5b3gqnlqyfxk6tjwbwcgtvr5k5v4a"
+	g := newGate()
 	c, s := pipelined(t, networks[0], nil, true)
 	s.host.mu.Lock()
-	s.host.lookup = func(_ context.Context, n string) (*Object, error) { return nil, fmt.Errorf("no volume %s here", n) }
+	s.host.lookup = func(_ context.Context, n string) (*Object, error) {
+		g.pass("x")
+		return nil, fmt.Errorf("no volume %s here", n)
+	}
 	s.host.mu.Unlock()
 	look, err := c.LookUp(t.Context(), name)
 	require.NoError(t, err)
-	p1 := promise(t, look, "step", 1)
+	p1 := promise(t, look, "step", 1) // before the look-up has failed
+	close(g.open)
 	_, err = p1.Wait(t.Context())
 	require.Error(t, err)
 	require.NotContains(t, err.Error(), name)
