@@ -1,6 +1,7 @@
 package tor
 
 import (
+	"bytes"
 	"context"
 	"log/slog"
 	"testing"
@@ -59,7 +60,7 @@ func newTubOf(t *testing.T, id *tub.Identity, via *tor.Tor, opts ...tor.Option) 
 // listen makes an onion service for a Tub and returns the FURL of a calculator, once it is published.
 func listen(t *testing.T, served *tub.Tub, via *tor.Tor, opts ...tor.ListenOption) (furl.FURL, *tor.Listener) {
 	t.Helper()
-	l, err := tor.Listen(within(t), via, servicePort, append(opts, tor.WithLogger(logger(t)))...)
+	l, err := tor.Listen(within(t), via, servicePort, append([]tor.ListenOption{tor.WithLogger(logger(t))}, opts...)...)
 	require.NoError(t, err)
 	_, err = served.Listen(l)
 	require.NoError(t, err)
@@ -82,6 +83,35 @@ func calculator() *tub.Object {
 // logger shows what is logged in the test's log.
 func logger(t *testing.T) *slog.Logger {
 	return slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
+// news is a log in which publications of a service are counted.
+type news struct {
+	t         *testing.T
+	published chan struct{}
+}
+
+func publications(t *testing.T) *news { return &news{t, make(chan struct{}, 1000)} }
+
+func (n *news) logger() *slog.Logger { return slog.New(slog.NewTextHandler(n, nil)) }
+
+func (n *news) Write(line []byte) (int, error) {
+	if bytes.Contains(line, []byte("the onion service is published")) {
+		n.published <- struct{}{}
+	}
+	return n.t.Output().Write(line)
+}
+
+// await waits until the service has been published so often.
+func (n *news) await(times int) {
+	n.t.Helper()
+	for range times {
+		select {
+		case <-n.published:
+		case <-within(n.t).Done():
+			n.t.Fatal("the service is not published")
+		}
+	}
 }
 
 // connect tries until it succeeds: a circuit may break at any time, or come to nothing.
