@@ -37,7 +37,7 @@ var (
 	ErrOverflow        = broker.ErrOverflow
 	ErrBusy            = broker.ErrBusy
 	ErrShutdown        = broker.ErrShutdown
-	ErrForeign         = broker.ErrForeign
+	ErrNoFURL          = broker.ErrNoFURL
 	ErrNotRun          = broker.ErrNotRun
 	ErrBoundMethod     = broker.ErrBoundMethod
 	ErrIntroduction    = broker.ErrIntroduction

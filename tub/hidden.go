@@ -1,6 +1,7 @@
 package tub
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -51,6 +52,7 @@ func (o *Options) hide() {
 	if o.Hidden {
 		o.NoHandlers = true
 		o.Anonymity = AnonymityRequired
+		o.Introductions = cmp.Or(o.Introductions, IntroductionsLazy)
 	}
 }
 

@@ -31,7 +31,8 @@ type Ref struct {
 	t        *Tub
 	live     *broker.Remote  // of a live Ref
 	promised *broker.Promise // of a promised Ref
-	furl     furl.FURL       // of a Ref made by Tub.Ref or Tub.Connect
+	furl     furl.FURL       // of a Ref made by Tub.Ref or Tub.Connect, or an introduction
+	receipt  *broker.Receipt // of an introduction, until it is acknowledged
 
 	resolving chan struct{} // who holds it resolves
 	mu        sync.Mutex
@@ -140,6 +141,7 @@ func (r *Ref) callee(ctx context.Context) (callee, error) {
 		r.remote = remote
 	}
 	r.mu.Unlock()
+	r.acknowledge()
 	if closed {
 		remote.Close()
 		return nil, ErrClosedReference
@@ -184,6 +186,9 @@ const heardLately = 10 * time.Second
 func (r *Ref) lookEarly(ctx context.Context) (callee, error) {
 	if err := complete(r.furl); err != nil {
 		return nil, err
+	}
+	if r.receipt != nil { // it is resolved when the answer is here
+		return nil, nil
 	}
 	b, err := r.t.connect(ctx, r.furl.TubID, r.furl.Hints)
 	if err != nil {
@@ -252,9 +257,16 @@ func (r *Ref) known() (*broker.Remote, error) {
 	return remote, err
 }
 
-// sendable returns the remote object of a reference that is an argument or
-// result.
-func (r *Ref) sendable() (*broker.Remote, error) {
+// acknowledge lets the giver of an introduction forget it.
+func (r *Ref) acknowledge() {
+	if r.receipt != nil {
+		r.receipt.Acknowledge()
+	}
+}
+
+// sendable returns what a reference that is an argument or result is for the
+// peer of b, a connection of t: its own object, ours, or one of a third Tub.
+func (r *Ref) sendable(t *Tub, b *broker.Broker) (any, error) {
 	r.mu.Lock()
 	closed := r.closed
 	r.mu.Unlock()
@@ -262,13 +274,27 @@ func (r *Ref) sendable() (*broker.Remote, error) {
 		return nil, ErrClosedReference
 	}
 	remote, err := r.known()
-	if remote == nil && err == nil {
-		err = errUnresolved
+	switch {
+	case err != nil:
+		return nil, err
+	case remote == nil && r.promised != nil:
+		return nil, errPromised
+	case remote == nil: // it need not be connected to be handed on
+		return &broker.Gift{FURL: r.furl.Reveal()}, nil
+	case remote.Broker() == b:
+		return remote, nil
 	}
-	return remote, err
+	if o := t.ownObject(remote); o != nil {
+		return o, nil
+	}
+	gift := &broker.Gift{Held: remote}
+	if f, ok := r.FURL(); ok {
+		gift.FURL = f.Reveal()
+	}
+	return gift, nil
 }
 
-var errUnresolved = errors.New("a reference that is not connected cannot be sent: send one that Connect returns, or its FURL as text")
+var errPromised = errors.New("a reference that is only promised cannot be sent yet: wait for what it stands for")
 
 // Close releases the reference. Calls in progress go on; later ones fail with
 // ErrClosedReference.
@@ -283,6 +309,7 @@ func (r *Ref) Close() {
 	if remote != nil {
 		remote.Close()
 	}
+	r.acknowledge()
 	for _, p := range []*broker.Promise{looking, r.promised} {
 		if p != nil {
 			p.Close()
@@ -370,41 +397,14 @@ func (h *host) FURL(o *broker.Object) string { return (*Tub)(h).passing(o) }
 
 func (h *host) Wrap(r *broker.Remote) banana.External { return &Ref{t: (*Tub)(h), live: r} }
 
-func (h *host) Unwrap(v banana.External) (any, error) {
+func (h *host) Unwrap(v banana.External, b *broker.Broker) (any, error) {
 	switch v := v.(type) {
 	case *Object:
 		return v, nil
 	case *Ref:
-		remote, err := v.sendable()
-		if err != nil {
-			return nil, err
-		}
-		if o := (*Tub)(h).ownObject(remote); o != nil {
-			return o, nil
-		}
-		return remote, nil
+		return v.sendable((*Tub)(h), b)
 	}
 	return nil, fmt.Errorf("%T is not an object or reference of Foolscap", v)
-}
-
-// loopHost is the host of one end of the loopback connection. What has come
-// from the other end goes home, as over any other connection.
-type loopHost struct {
-	*host
-	end *broker.Broker
-}
-
-func (h *loopHost) Unwrap(v banana.External) (any, error) {
-	if r, ok := v.(*Ref); ok {
-		remote, err := r.sendable()
-		if err != nil {
-			return nil, err
-		}
-		if remote.Broker() == h.end {
-			return remote, nil
-		}
-	}
-	return h.host.Unwrap(v)
 }
 
 // ownObject returns the object of this Tub that a reference over the loopback

@@ -245,26 +245,6 @@ func info(t testing.TB, tb *tub.Tub, peer furl.TubID) tub.ConnInfo {
 	return i
 }
 
-func TestAReferenceThatLeadsNowhereCannotBeSent(t *testing.T) {
-	p := newPair(t, nil, nil)
-	third := newPair(t, nil, nil)
-	_, err := tub.Call[any](within(t), p.ref, "echo", p.client.Ref(p.furl))
-	assertNotSent(t, err)
-	assert.ErrorContains(t, err, "not connected")
-	assert.NotErrorIs(t, err, tub.ErrForeign)
-
-	_, err = tub.Call[any](within(t), p.ref, "echo", third.ref)
-	assertNotSent(t, err, tub.ErrForeign)
-	elsewhere := connect(t, p.client, third.furl)
-	_, err = tub.Call[any](within(t), p.ref, "echo", elsewhere)
-	assertNotSent(t, err, tub.ErrForeign)
-	require.NoError(t, third.server.Close())
-	eventually(t, func() bool { return len(p.client.Peers()) == 1 }, "the loss is noticed")
-	_, err = tub.Call[any](within(t), p.ref, "echo", elsewhere)
-	assertNotSent(t, err, tub.ErrDeadReference)
-	assert.Equal(t, 3, call[int](t, p.ref, "add", 1, 2))
-}
-
 func TestAReferenceComesHomeAsItsObject(t *testing.T) {
 	p := newPair(t, nil, nil)
 	o := calculator()

@@ -85,6 +85,17 @@ type Options struct {
 	// dial directly: then its peers see its address and its TubID together.
 	TwoFaces bool
 
+	// Introductions is what is done with references to objects of third Tubs
+	// that peers send; default: they are accepted, but lazy in a hidden Tub.
+	Introductions Introductions
+	// AskIntroduction, unless it is nil, decides that for each one. It is
+	// called from goroutines of its own, and ctx ends when the time is up; its
+	// IntroductionsByDefault leaves it to the field Introductions.
+	AskIntroduction func(ctx context.Context, i Introduction) Introductions
+	// IntroductionTimeout is how long an introduction may take, AskIntroduction
+	// included, and hold up the calls behind it; default 30 seconds.
+	IntroductionTimeout time.Duration
+
 	// NoHandlers leaves out the handler for tcp hints that a Tub otherwise
 	// has from the beginning.
 	NoHandlers bool
@@ -174,11 +185,14 @@ func New(id *Identity, opts *Options) (*Tub, error) {
 		Account:    banana.NewAccount("Memory", o.Memory, nil),
 		Keepalive:  max(o.Keepalive, 0),
 		Disconnect: o.DisconnectTimeout,
-		Traces:     o.TracesToPeers,
-		Logger:     t.log,
-		Observer:   o.Observer,
-		Inbound:    o.Inbound,
-		Outbound:   o.Outbound,
+
+		Introductions: max(o.IntroductionTimeout, 0),
+
+		Traces:   o.TracesToPeers,
+		Logger:   t.log,
+		Observer: o.Observer,
+		Inbound:  o.Inbound,
+		Outbound: o.Outbound,
 	}
 	if o.Hidden {
 		t.conf.Discreet = discreet
@@ -491,9 +505,5 @@ func (t *Tub) loopback() (*broker.Broker, error) {
 
 // loopEnd returns one end of the loopback connection, yet to be started.
 func (t *Tub) loopEnd(conn net.Conn) *broker.Broker {
-	h := &loopHost{host: (*host)(t)}
-	conf := *t.conf
-	conf.Host = h
-	h.end = broker.New(&conf, broker.Link{Conn: conn, Peer: t.TubID(), Vocab: 1, Pipelines: true})
-	return h.end
+	return broker.New(t.conf, broker.Link{Conn: conn, Peer: t.TubID(), Vocab: 1, Pipelines: true})
 }

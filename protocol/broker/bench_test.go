@@ -28,7 +28,9 @@ type testHost struct{ root *Object }
 func (h testHost) Lookup(context.Context, string) (*Object, error) { return h.root, nil }
 func (h testHost) FURL(*Object) string                             { return "" }
 func (h testHost) Wrap(r *Remote) banana.External                  { return testRef{r} }
-func (h testHost) Unwrap(v banana.External) (any, error) {
+func (testHost) Introduce(*Introduction) (banana.External, error)  { return nil, ErrIntroduction }
+func (testHost) Go(f func()) bool                                  { go f(); return true }
+func (h testHost) Unwrap(v banana.External, _ *Broker) (any, error) {
 	if r, ok := v.(testRef); ok {
 		return r.r, nil
 	}

@@ -34,9 +34,15 @@ type Host interface {
 	FURL(o *Object) string
 	// Wrap makes of a received reference what the program is to see.
 	Wrap(r *Remote) banana.External
-	// Unwrap is the reverse for values to be sent: it returns an *Object or
-	// a *Remote.
-	Unwrap(v banana.External) (any, error)
+	// Unwrap is the reverse for values to be sent over b: it returns an
+	// *Object, a *Remote of b, or a *Gift.
+	Unwrap(v banana.External, b *Broker) (any, error)
+	// Introduce is asked, by the reader, what the program is to see of an
+	// introduction. An error refuses it.
+	Introduce(i *Introduction) (banana.External, error)
+	// Go runs f in a goroutine that the Tub waits for at its end. It returns
+	// false if that has come.
+	Go(f func()) bool
 }
 
 // Limits are the bounds of one connection; zero fields mean the defaults.
@@ -109,6 +115,9 @@ type Config struct {
 	// Disconnect is after how much silence of the peer the connection is
 	// given up, 0 for never.
 	Disconnect time.Duration
+	// Introductions is how long an introduction may take; the call or answer
+	// that brings it fails then. Default 30 seconds.
+	Introductions time.Duration
 	// Discreet returns what the peer is told of an error; nil tells it as it
 	// is. With it, stacks do not travel. The error of a method that panicked
 	// has a method Panicked() bool.
@@ -176,12 +185,15 @@ type Broker struct {
 	role  readRole
 	refs  refTables
 
+	introducing chan struct{} // a place for each introduction that is being resolved
+
 	encC banana.EncoderConfig // does not change
 
 	// Owned by the reader.
 	dec   *banana.Decoder
 	decC  banana.DecoderConfig
 	fresh []*Remote // references of the message that is being read
+	gifts gifts     // likewise
 	// keeping says that the answer to the call that is being read is kept.
 	keeping bool
 }
@@ -204,6 +216,8 @@ func New(cfg *Config, link Link) *Broker {
 		id:      NextEventID(),
 		account: banana.NewAccount("Connection", cfg.Limits.Connection, cfg.Account),
 		done:    make(chan struct{}),
+
+		introducing: make(chan struct{}, maxIntroducing),
 	}
 	b.ctx, b.cancel = context.WithCancelCause(context.Background())
 	b.stranger.Store(link.Inbound)
@@ -352,7 +366,7 @@ func (b *Broker) end(reason error) {
 	failed := b.dropCalls()
 	unsent := b.dropQueue()
 	waiting := b.dropTurns()
-	b.refs.drop()
+	held := b.refs.drop()
 	b.signalQuiet()
 	orphan := b.role.vacant // nobody reads, so nobody would see the end
 	b.role.vacant = false
@@ -372,7 +386,11 @@ func (b *Broker) end(reason error) {
 	for _, item := range unsent {
 		b.releaseItem(item)
 	}
+	for _, h := range held {
+		releaseHandle(h)
+	}
 	for _, in := range waiting {
+		in.gifts.drop()
 		b.account.Release(in.charge)
 	}
 	b.log.Debug("connection ended", "peer", b.peer.Short(), "reason", reason)

@@ -38,8 +38,12 @@ func (t *callTable) init() { t.waiting = make(map[int64]*Pending) }
 
 // dropCalls empties the table at the end of the connection. mu is held.
 func (b *Broker) dropCalls() []*Pending {
-	all := slices.Collect(maps.Values(b.calls.waiting))
-	for _, p := range all {
+	all := make([]*Pending, 0, len(b.calls.waiting))
+	for _, p := range b.calls.waiting {
+		if p.answered { // it needs this connection no more
+			continue
+		}
+		all = append(all, p)
 		p.unsent = p.item.queued && !p.item.m.Started()
 		p.gone = true
 	}
@@ -54,24 +58,26 @@ type Pending struct {
 	req    int64
 	item   item
 	// ptr points to the result; only the reader writes there, until done.
-	ptr    any
-	codec  *banana.Codec
-	into   reflect.Value
-	done   chan struct{} // closed at the end, or sent to if the Pending is lone
-	over   atomic.Bool   // it has ended
-	lone   bool          // made by borrowPending
-	kept   bool          // the queue has item for longer than the call lasts
-	gone   bool          // it is not in the table any more; mu is held
-	reads  bool          // nobody was reading when it was queued: its caller may
-	err    error
-	charge int64
-	forgot runtime.Cleanup // gives the charge back when nobody waits
-	unsent bool            // when the connection ended
-	secret string          // what the peer may repeat in its error, and must not be seen
-	begun  time.Time
-	then   func(error) // runs at the end, in place of closing done
-	unread bool        // what comes is not even built
-	built  *Promise    // whose answer the call was made on
+	ptr   any
+	codec *banana.Codec
+	into  reflect.Value
+	done  chan struct{} // closed at the end, or sent to if the Pending is lone
+	over  atomic.Bool   // it has ended
+	lone  bool          // made by borrowPending
+	kept  bool          // the queue has item for longer than the call lasts
+	gone  bool          // it is not in the table any more; mu is held
+	// answered: the answer has been read, and its introductions are awaited.
+	answered bool
+	reads    bool // nobody was reading when it was queued: its caller may
+	err      error
+	charge   int64
+	forgot   runtime.Cleanup // gives the charge back when nobody waits
+	unsent   bool            // when the connection ended
+	secret   string          // what the peer may repeat in its error, and must not be seen
+	begun    time.Time
+	then     func(error) // runs at the end, in place of closing done
+	unread   bool        // what comes is not even built
+	built    *Promise    // whose answer the call was made on
 	// chained is the call as interceptors have let it end.
 	chained chan error
 	giveUp  context.CancelCauseFunc

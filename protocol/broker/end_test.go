@@ -232,7 +232,7 @@ func TestAReferenceOfADeadConnectionIsNotSentOverAnother(t *testing.T) {
 	c2, _ := connect(t, networks[0], nil, everything())
 	r, other := c.root(t), c2.root(t)
 	_, err := call[any](t.Context(), r, "echo", r2(other))
-	require.ErrorIs(t, err, ErrForeign)
+	require.ErrorIs(t, err, ErrNoFURL)
 	require.Equal(t, NotSent, callError(t, err).Sent)
 	c2.Close(nil)
 	_, err = call[any](t.Context(), r, "echo", r2(other))

@@ -120,12 +120,13 @@ var (
 	ErrBusy = errors.New("too many calls in progress on this connection")
 	// ErrShutdown: this side is shutting down and takes no new calls.
 	ErrShutdown = errors.New("this Tub is shutting down")
-	// ErrForeign: a reference that belongs to another Tub cannot be sent.
-	ErrForeign = errors.New("a reference to an object of a third Tub cannot be sent: introductions are not supported yet; send its FURL as text")
+	// ErrNoFURL: a reference to an object of a third Tub was to be handed on, and
+	// nobody knows how others can reach it.
+	ErrNoFURL = errors.New("a reference without a FURL cannot be handed on: its Tub listens nowhere, so nobody else can reach the object")
 	// ErrBoundMethod: a reference to a bound method of a Python object cannot
 	// be sent home, because Foolscap drops the connection when that arrives.
 	ErrBoundMethod = errors.New("a reference to a bound method cannot be sent back to its owner: send the object instead")
-	// ErrIntroduction: an introduction arrived.
+	// ErrIntroduction: an introduction arrived, and this Tub refuses it.
 	ErrIntroduction = errors.New("introductions are not accepted here")
 	// ErrUnknownName: no object has that name.
 	ErrUnknownName = errors.New("there is no object of that name")

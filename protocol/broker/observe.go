@@ -20,8 +20,10 @@ const (
 	EventDisconnect Kind = "disconnect" // a connection is gone: Err says why
 	EventCall       Kind = "call"       // a call has ended: Inbound, Method, Elapsed, Err; Detail "refused": before it ran
 	EventReference  Kind = "reference"  // a reference was received (Inbound), sent, or released
-	EventGift       Kind = "gift"       // an introduction has arrived
-	EventLimit      Kind = "limit"      // a limit was hit: Err is or wraps the *banana.LimitError
+	// An introduction was "given" or "acknowledged"; or, Inbound, "received",
+	// "resolved", "refused" or "failed", with Err.
+	EventGift  Kind = "gift"
+	EventLimit Kind = "limit" // a limit was hit: Err is or wraps the *banana.LimitError
 )
 
 // An Event tells an observer what has happened. Secrets are never in it.

@@ -273,6 +273,7 @@ func (b *Broker) fail(in *inbound, method string, err error) {
 		b.answer(in.req, nil, err, false)
 	}
 	b.account.Release(in.charge)
+	in.gifts.drop()
 	if in.late != nil {
 		in.late.close()
 	}
@@ -281,7 +282,7 @@ func (b *Broker) fail(in *inbound, method string, err error) {
 // objectOf returns the object of ours that a result is.
 func (b *Broker) objectOf(result any) (*Object, error) {
 	if x, ok := result.(banana.External); ok {
-		v, err := b.cfg.Host.Unwrap(x)
+		v, err := b.cfg.Host.Unwrap(x, b)
 		if err != nil {
 			return nil, err
 		}

@@ -186,7 +186,7 @@ func (p *Promise) answer(err error) (*Remote, error) {
 		return nil, err
 	}
 	if x, ok := p.value.(banana.External); ok {
-		v, err := p.b.cfg.Host.Unwrap(x)
+		v, err := p.b.cfg.Host.Unwrap(x, p.b)
 		if err != nil {
 			return nil, err
 		}

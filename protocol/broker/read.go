@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"reflect"
@@ -57,6 +58,7 @@ func (b *Broker) closeFresh() {
 		b.fresh[i] = nil
 	}
 	b.fresh = b.fresh[:0]
+	b.takeGifts().drop()
 }
 
 // takeFresh returns the references of the current message, which are the
@@ -110,6 +112,9 @@ func (b *Broker) readCall(pipelined bool) error {
 		return ended
 	}
 	in.charge = b.dec.TakeCharge()
+	if in.gifts = b.takeGifts(); in.late == nil || !stranger { // a stranger has to be known first
+		b.introduce(in.Context, in.gifts)
+	}
 	if in.late != nil {
 		in.late.refs = b.takeFresh()
 	}
@@ -268,7 +273,7 @@ func (b *Broker) readAnswer(isError bool) error {
 	b.mu.Lock()
 	p := b.calls.waiting[req]
 	b.mu.Unlock()
-	if p == nil { // cancelled, or never made
+	if p == nil || p.answered { // cancelled, or never made, or not the first answer
 		return b.dec.Skip()
 	}
 	if p.unread { // a release of ours: what it returns is not even built
@@ -309,12 +314,14 @@ func (b *Broker) readAnswer(isError bool) error {
 	}
 	// Once the reading rests, nothing that belongs to the reader may be
 	// touched any more.
-	fresh, charge := b.takeFresh(), b.dec.TakeCharge()
+	fresh, gifts, charge := b.takeFresh(), b.takeGifts(), b.dec.TakeCharge()
 	resting := false
 	b.mu.Lock()
 	cancelled := p.gone
 	if !cancelled {
-		b.calls.remove(p)
+		if p.answered = len(gifts) > 0 && p.ptr != nil; !p.answered {
+			b.calls.remove(p)
+		}
 		if p.item.queued {
 			// Refused before all of it was sent: its caller stops lending.
 			b.takeBack(&p.item)
@@ -327,7 +334,15 @@ func (b *Broker) readAnswer(isError bool) error {
 		}
 	}
 	b.mu.Unlock()
+	if p.answered {
+		b.introduce(context.WithoutCancel(b.ctx), gifts)
+		if !b.cfg.Host.Go(func() { b.finishIntroduced(p, fresh, gifts, charge) }) {
+			b.finishIntroduced(p, fresh, gifts, charge) // which does not take long
+		}
+		return nil
+	}
 	if cancelled || p.ptr == nil { // nobody wants to see it
+		gifts.drop()
 		for _, r := range fresh {
 			r.Close()
 		}

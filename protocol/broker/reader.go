@@ -158,7 +158,7 @@ func (b *Broker) readElsewhere() {
 // written without waiting and the call is alone, or so long that waking
 // somebody for it costs more than it spares.
 func (b *Broker) takeTurn(in *inbound) bool {
-	if b.stream == nil || in.method.concurrent || b.role.byCaller || b.dec.Buffered() > 0 && in.charge < lendSize {
+	if b.stream == nil || in.method.concurrent || len(in.gifts) > 0 || b.role.byCaller || b.dec.Buffered() > 0 && in.charge < lendSize {
 		return false
 	}
 	b.mu.Lock()
@@ -261,7 +261,7 @@ func (b *Broker) readFor(ctx context.Context, p *Pending) {
 			go b.finishReading(err)
 			return
 		}
-		if p.over.Load() {
+		if p.over.Load() || p.answered {
 			b.leaveReading()
 			return
 		}

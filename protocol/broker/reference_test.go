@@ -678,3 +678,59 @@ func TestTheOtherEndKnowsWhatAReferenceStandsFor(t *testing.T) {
 	eventually(t, "it is released", func() bool { return s.Tables().Exports == 0 })
 	require.Nil(t, s.Exported(r))
 }
+
+// foreign is a reference to an object of a third Tub.
+type foreign struct{ furl string }
+
+func (foreign) BananaExternal() {}
+
+func TestGiftsGoOutAsPythonsDo(t *testing.T) {
+	s, p := newPeer(t, noneRoot())
+	p.lookUp()
+	r := p.offer(s, 1)
+	const carol = "pb://u6nbjrti2cqe3ps7pj3p2igu5elhrl7z@tcp:127.0.0.1:9998/croot"
+	give := func(f string) error {
+		return r.Send(t.Context(), "hold", Args{Positional: []any{foreign{f}}})
+	}
+	expect := func(id int) {
+		p.expect(fmt.Sprintf("OPEN() VOCAB(11=call) INT(0) INT(1) STRING(4,b'hold') OPEN() VOCAB(12=arguments) INT(1) "+
+			"OPEN() VOCAB(17=their-reference) INT(%d) STRING(62,b'%s') CLOSE() CLOSE() CLOSE()", id, carol))
+	}
+	acknowledge := func(id, count int) message {
+		p.send(callSeq(7, 0, "decgift", keyword{"count", count}, keyword{"giftID", id}))
+		return p.receive()
+	}
+	require.NoError(t, give(carol))
+	expect(1)
+	require.NoError(t, give(carol))
+	expect(1) // as long as it is not acknowledged
+	require.Equal(t, 2, s.Tables().Given)
+	require.Equal(t, "answer", acknowledge(1, 1).kind())
+	require.Equal(t, 1, s.Tables().Given)
+	require.Equal(t, "error", acknowledge(1, 2).kind(), "more than was given")
+	require.Equal(t, "error", acknowledge(1, -1).kind())
+	require.Equal(t, "error", acknowledge(9, 1).kind())
+	require.Equal(t, "answer", acknowledge(1, 1).kind())
+	require.Zero(t, s.Tables().Given)
+	require.NoError(t, give(carol))
+	expect(2)
+	err := give("")
+	require.ErrorIs(t, err, ErrNoFURL)
+	require.Equal(t, NotSent, callError(t, err).Sent)
+	r.Close()
+}
+
+func TestSoManyGiftsAreOnTheWay(t *testing.T) {
+	s, p := newPeer(t, noneRoot(), func(c *Config) { c.Limits.MaxReferences = 3 })
+	p.lookUp()
+	r := p.offer(s, 1)
+	for range 3 {
+		require.NoError(t, r.Send(t.Context(), "hold", Args{Positional: []any{foreign{"pb://x@y/z"}}}))
+		p.receive()
+	}
+	err := r.Send(t.Context(), "hold", Args{Positional: []any{foreign{"pb://x@y/z"}}})
+	var limit *banana.LimitError
+	require.ErrorAs(t, err, &limit)
+	require.Equal(t, "MaxReferences", limit.Limit)
+	r.Close()
+}

@@ -25,6 +25,7 @@ type refTables struct {
 	fresh   map[*Object]int // objects in messages that have not gone out, which will be exports
 	unacked int             // releases that the peer has not acknowledged
 	seen    int             // references that a stranger has sent
+	given   given
 }
 
 // export is an object of ours that the peer holds.
@@ -53,7 +54,11 @@ func (t *refTables) init() {
 	t.fresh = nil
 }
 
-func (t *refTables) drop() { t.init() }
+// drop forgets everything, and returns what was held on other connections.
+func (t *refTables) drop() (held []handle) {
+	t.init()
+	return t.given.take()
+}
 
 // nextCLID returns a number for an object that is not in use. As with request
 // numbers, receivers take no more than 31 bits, and a connection that lives
@@ -76,13 +81,14 @@ type Tables struct {
 	Imports  int // objects of the peer that we hold or are releasing
 	Outbound int // our calls without an answer yet
 	Inbound  int // the peer's calls that wait or run
+	Given    int // introductions of ours that the peer has not acknowledged
 }
 
 // Tables returns the sizes of the tables.
 func (b *Broker) Tables() Tables {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return Tables{Exports: len(b.refs.exports), Imports: len(b.refs.imports), Outbound: len(b.calls.waiting), Inbound: b.turns.active}
+	return Tables{Exports: len(b.refs.exports), Imports: len(b.refs.imports), Outbound: len(b.calls.waiting), Inbound: b.turns.active, Given: b.refs.given.count}
 }
 
 // A Remote is a handle on an object of the peer. Each receipt of a reference
@@ -270,11 +276,13 @@ type outRef struct {
 	furl   string
 	remote *proxy
 	fresh  bool // it is counted in refTables.fresh
+	gift   bool
+	held   *handle // of a gift
 }
 
 // encodeExternal is asked for every reference that is to be sent.
 func (b *Broker) encodeExternal(x banana.External) (any, error) {
-	v, err := b.cfg.Host.Unwrap(x)
+	v, err := b.cfg.Host.Unwrap(x, b)
 	if err != nil {
 		return nil, err
 	}
@@ -302,27 +310,24 @@ func (b *Broker) encodeExternal(x banana.External) (any, error) {
 		return &outRef{obj: v, furl: b.cfg.Host.FURL(v), fresh: true}, nil
 	case *Remote:
 		return b.holdRemote(v)
+	case *Gift:
+		return b.holdGift(v)
 	}
 	return nil, fmt.Errorf("%T is not an object that can be sent", v)
 }
 
 func (b *Broker) holdRemote(r *Remote) (any, error) {
 	if r.b != b {
-		if err := r.b.Err(); err != nil {
-			return nil, &deadError{err}
-		}
-		return nil, ErrForeign
+		return nil, errors.New("a reference of another connection")
 	}
 	if r.p.clid < 0 {
 		return nil, ErrBoundMethod
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if r.closed.Load() || r.p.handles == 0 {
-		return nil, ErrClosedReference
+	h, err := r.hold()
+	if err != nil {
+		return nil, err
 	}
-	r.p.handles++
-	return &outRef{remote: r.p}, nil
+	return &outRef{remote: h.p}, nil
 }
 
 // releaseHeld gives back what a message held that does not go out.
@@ -333,6 +338,8 @@ func (b *Broker) releaseHeld(held []any) {
 		case !ok || out == nil:
 		case out.remote != nil:
 			releaseHandle(handle{b, out.remote})
+		case out.held != nil:
+			releaseHandle(*out.held)
 		case out.fresh:
 			b.mu.Lock()
 			b.refs.settle(out)
@@ -365,6 +372,8 @@ func (b *Broker) appendExternal(dst []byte, x any, open uint64) []byte {
 		dst = banana.AppendInt(dst, out.remote.clid)
 		b.unhold(out.remote)
 		out.remote = nil
+	case out.gift:
+		dst = b.appendGift(dst, out)
 	default:
 		t := &b.refs
 		t.settle(out)
@@ -408,7 +417,8 @@ func (b *Broker) decodeExternal(d *banana.Decoder, opentype string, _ banana.Tas
 		v, err := b.readYourReference(d)
 		return v, true, err
 	case "their-reference":
-		return nil, true, b.readTheirReference(d)
+		v, err := b.readTheirReference(d)
+		return v, true, err
 	case "copyable":
 		class, err := d.Name("the class of a copyable", maxName)
 		if err != nil {
@@ -624,35 +634,6 @@ func (b *Broker) readYourReference(d *banana.Decoder) (any, error) {
 	return e.obj, nil
 }
 
-// readTheirReference refuses an introduction, and acknowledges it so that the
-// giver can let go of it.
-func (b *Broker) readTheirReference(d *banana.Decoder) error {
-	id, err := d.Int("the number of an introduction")
-	if err != nil {
-		return err
-	}
-	b.acknowledgeGift(id)
-	return &banana.Violation{Err: ErrIntroduction}
-}
-
-func (b *Broker) acknowledgeGift(id int64) {
-	b.observe(Event{Kind: EventGift, Parent: b.id, Peer: b.peer, Inbound: true, Detail: "refused"})
-	if id == 0 {
-		return
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.err != nil {
-		return
-	}
-	b.queueInternal(0, "decgift", func(e *banana.Encoder) {
-		e.Name("count")
-		e.Int(1)
-		e.Name("giftID")
-		e.Int(id)
-	})
-}
-
 // skipped accounts for references in what is not read.
 func (b *Broker) skipped(d *banana.Decoder, opentype string) error {
 	if opentype != "my-reference" && opentype != "their-reference" {
@@ -665,7 +646,8 @@ func (b *Broker) skipped(d *banana.Decoder, opentype string) error {
 	if opentype == "my-reference" {
 		b.dropReceived(n)
 	} else {
-		b.acknowledgeGift(n)
+		b.introduced(ErrIntroduction)
+		b.acknowledge(n)
 	}
 	return nil
 }
@@ -684,26 +666,30 @@ func (b *Broker) target(clid int64) (*Object, error) {
 }
 
 // brokerObject is what each side finds at clid 0.
-var brokerObject = NewObject("RIBroker.foolscap.lothar.com", nil,
-	NewMethod("getReferenceByName", func(ctx context.Context, a struct{ Name []byte }) (banana.External, error) {
-		b := FromContext(ctx)
-		o, err := b.cfg.Host.Lookup(ctx, string(a.Name))
-		if err != nil {
-			return nil, err
-		}
-		b.stranger.Store(false)
-		return o, nil
-	}),
-	onReader(NewMethod("decref", func(ctx context.Context, a struct{ Clid, Count int64 }) (struct{}, error) {
-		return struct{}{}, FromContext(ctx).decref(a.Clid, a.Count)
-	})),
-	onReader(NewMethod("decgift", func(_ context.Context, a struct {
-		GiftID int64 `foolscap:"giftID"`
-		Count  int64
-	}) (struct{}, error) {
-		return struct{}{}, fmt.Errorf("there is no introduction %d", a.GiftID)
-	})),
-)
+var brokerObject *Object
+
+func init() { // the methods refer to it
+	brokerObject = NewObject("RIBroker.foolscap.lothar.com", nil,
+		NewMethod("getReferenceByName", func(ctx context.Context, a struct{ Name []byte }) (banana.External, error) {
+			b := FromContext(ctx)
+			o, err := b.cfg.Host.Lookup(ctx, string(a.Name))
+			if err != nil {
+				return nil, err
+			}
+			b.stranger.Store(false)
+			return o, nil
+		}),
+		onReader(NewMethod("decref", func(ctx context.Context, a struct{ Clid, Count int64 }) (struct{}, error) {
+			return struct{}{}, FromContext(ctx).decref(a.Clid, a.Count)
+		})),
+		onReader(NewMethod("decgift", func(ctx context.Context, a struct {
+			GiftID int64 `foolscap:"giftID"`
+			Count  int64
+		}) (struct{}, error) {
+			return struct{}{}, FromContext(ctx).decgift(a.GiftID, a.Count)
+		})),
+	)
+}
 
 func onReader(m *Method) *Method {
 	m.onReader = true

@@ -114,6 +114,8 @@ type tubHost struct {
 	names  map[string]*Object
 	furls  map[*Object]string
 	lookup func(ctx context.Context, name string) (*Object, error) // in place of names
+	// introduce decides about introductions; nil refuses all.
+	introduce func(i *Introduction) (banana.External, error)
 }
 
 func (h *tubHost) Lookup(ctx context.Context, name string) (*Object, error) {
@@ -137,14 +139,34 @@ func (h *tubHost) FURL(o *Object) string {
 
 func (h *tubHost) Wrap(r *Remote) banana.External { return &hostRef{r} }
 
-func (h *tubHost) Unwrap(v banana.External) (any, error) {
+func (h *tubHost) Unwrap(v banana.External, b *Broker) (any, error) {
 	switch v := v.(type) {
 	case *Object:
 		return v, nil
 	case *hostRef:
+		if v.Remote.b != b {
+			return &Gift{FURL: v.Remote.FURL(), Held: v.Remote}, nil
+		}
 		return v.Remote, nil
+	case foreign:
+		return &Gift{FURL: v.furl}, nil
 	}
 	return nil, fmt.Errorf("%T is nothing that can be sent", v)
+}
+
+func (h *tubHost) Introduce(i *Introduction) (banana.External, error) {
+	h.mu.Lock()
+	f := h.introduce
+	h.mu.Unlock()
+	if f == nil {
+		return nil, ErrIntroduction
+	}
+	return f(i)
+}
+
+func (h *tubHost) Go(f func()) bool {
+	go f()
+	return true
 }
 
 // A side is one of the two Tubs of a test.

@@ -36,6 +36,7 @@ type inbound struct {
 	charge int64
 	keep   bool      // its answer is kept
 	late   *lateCall // its object was not known when it was read
+	gifts  gifts     // introductions among its arguments
 	turn   bool      // it has the turn; mu is held
 }
 
@@ -106,6 +107,7 @@ func (b *Broker) enqueue(in *inbound) {
 	defer b.mu.Unlock()
 	if b.err != nil {
 		b.account.Release(in.charge)
+		in.gifts.drop()
 		return
 	}
 	t := &b.turns
@@ -282,6 +284,15 @@ func (b *Broker) invoke(in *inbound) (result any, err error) {
 			err = b.panicked("a method", in.method.name, v)
 		}
 	}()
+	// Not the context of the method, which would give up its turn.
+	b.introduce(in.Context, in.gifts)
+	if err := b.await(in.Context, in.gifts); err != nil {
+		in.gifts.drop()
+		if in.late != nil {
+			in.late.close()
+		}
+		return nil, err
+	}
 	if in.late != nil {
 		if err := in.arguments(); err != nil {
 			in.late.close()

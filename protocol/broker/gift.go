@@ -1,0 +1,374 @@
+package broker
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/foolscap-go/foolscap/protocol/banana"
+	"github.com/foolscap-go/foolscap/protocol/furl"
+)
+
+// An introduction hands on a reference to an object of a third Tub, by its
+// FURL: a "their-reference". The giver keeps the object alive until the receiver
+// acknowledges with "decgift", once for each time that it was sent.
+
+// A Gift is a reference to an object of a third Tub that is to be sent.
+type Gift struct {
+	// FURL is how the receiver gets there; a secret.
+	FURL string
+	// Held is kept until the receiver has acknowledged; nil for nothing.
+	Held *Remote
+}
+
+// given are the gifts that the peer has not acknowledged. mu is held.
+type given struct {
+	byID   map[int64]*gift
+	byFURL map[string]*gift
+	last   int64
+	count  int
+}
+
+type gift struct {
+	id    int64
+	furl  string
+	count int64
+	held  []handle
+}
+
+// take returns everything that is held, and forgets it.
+func (g *given) take() (held []handle) {
+	for _, one := range g.byID {
+		held = append(held, one.held...)
+	}
+	*g = given{}
+	return held
+}
+
+// holdGift prepares a gift for a message.
+func (b *Broker) holdGift(g *Gift) (any, error) {
+	b.mu.Lock()
+	full := b.refs.given.count >= b.cfg.Limits.MaxReferences
+	b.mu.Unlock()
+	if full {
+		return nil, &banana.LimitError{Limit: "MaxReferences", Max: int64(b.cfg.Limits.MaxReferences), Asked: int64(b.cfg.Limits.MaxReferences) + 1}
+	}
+	out := &outRef{gift: true, furl: g.FURL}
+	if g.Held != nil {
+		h, err := g.Held.hold()
+		if err != nil {
+			return nil, err
+		}
+		out.held = &h
+	}
+	if g.FURL == "" {
+		b.releaseHeld([]any{out})
+		return nil, ErrNoFURL
+	}
+	return out, nil
+}
+
+// hold takes one more handle on an object, for as long as it is handed on.
+func (r *Remote) hold() (handle, error) {
+	r.b.mu.Lock()
+	defer r.b.mu.Unlock()
+	switch {
+	case r.b.err != nil:
+		return handle{}, &deadError{r.b.err}
+	case r.closed.Load() || r.p.handles == 0:
+		return handle{}, ErrClosedReference
+	}
+	r.p.handles++
+	return handle{r.b, r.p}, nil
+}
+
+// appendGift writes a gift into a message that goes out now. mu is held.
+func (b *Broker) appendGift(dst []byte, out *outRef) []byte {
+	t := &b.refs.given
+	g := t.byFURL[out.furl]
+	if g == nil {
+		if t.byID == nil {
+			t.byID, t.byFURL = make(map[int64]*gift), make(map[string]*gift)
+		}
+		for {
+			if t.last++; t.last > math.MaxInt32 {
+				t.last = 1
+			}
+			if t.byID[t.last] == nil {
+				break
+			}
+		}
+		g = &gift{id: t.last, furl: out.furl}
+		t.byID[g.id], t.byFURL[g.furl] = g, g
+	}
+	g.count++
+	t.count++
+	if out.held != nil {
+		g.held = append(g.held, *out.held)
+		out.held = nil
+	}
+	b.note(Event{Kind: EventGift, Parent: b.id, Peer: b.peer, Detail: "given"})
+	dst = b.appendWord(dst, "their-reference")
+	dst = banana.AppendInt(dst, g.id)
+	return banana.AppendString(dst, g.furl)
+}
+
+// decgift is the acknowledgement of a gift of ours.
+func (b *Broker) decgift(id, count int64) error {
+	b.mu.Lock()
+	t := &b.refs.given
+	g := t.byID[id]
+	if g == nil || count < 0 || count > g.count {
+		b.mu.Unlock()
+		if g == nil {
+			return fmt.Errorf("there is no introduction %d", id)
+		}
+		return fmt.Errorf("introduction %d was sent %d times, it cannot be acknowledged %d times", id, g.count, count)
+	}
+	var held []handle
+	t.count -= int(count)
+	if g.count -= count; g.count == 0 {
+		delete(t.byID, id)
+		delete(t.byFURL, g.furl)
+		held = g.held
+	}
+	b.mu.Unlock()
+	for _, h := range held {
+		releaseHandle(h)
+	}
+	b.observe(Event{Kind: EventGift, Parent: b.id, Peer: b.peer, Detail: "acknowledged"})
+	return nil
+}
+
+// A Receipt lets the giver of an introduction forget it.
+type Receipt struct {
+	b    *Broker
+	id   int64
+	sent atomic.Bool
+}
+
+// Acknowledge tells the giver, unless that was done before, that it need not keep
+// the object alive any more.
+func (r *Receipt) Acknowledge() {
+	if r.id != 0 && !r.sent.Swap(true) {
+		r.b.acknowledge(r.id)
+	}
+}
+
+// acknowledge counts an introduction that was received as dealt with.
+func (b *Broker) acknowledge(id int64) {
+	b.mu.Lock()
+	defer b.unlock()
+	if b.err != nil || id == 0 {
+		return
+	}
+	b.queueInternal(0, "decgift", func(e *banana.Encoder) {
+		e.Name("count")
+		e.Int(1)
+		e.Name("giftID")
+		e.Int(id)
+	})
+}
+
+// An Introduction is a gift of the peer that has arrived.
+type Introduction struct {
+	// Giver is who introduces, FURL what leads to the object.
+	Giver furl.TubID
+	FURL  furl.FURL
+	// Receipt is acknowledged when Resolve has failed, or does not run. Otherwise
+	// that is up to the Host, which may do it much later.
+	Receipt *Receipt
+
+	// Resolve, which Host.Introduce may set, makes the connection, in a
+	// goroutine of its own. The call, or the answer, waits until it returns, and
+	// fails with its error.
+	Resolve func(ctx context.Context) error
+	// Drop, which Host.Introduce sets, gives up what nobody will see.
+	Drop func()
+
+	begin  sync.Once
+	cancel context.CancelFunc
+	done   chan struct{} // closed when Resolve has returned
+	err    error
+}
+
+// maxIntroducing is how many introductions of one peer are resolved at a time.
+const maxIntroducing = 16
+
+// defaultIntroductions is what Config.Introductions is by default.
+const defaultIntroductions = 30 * time.Second
+
+// introductionCost is what an introduction is charged for besides its FURL: it
+// takes a goroutine.
+const introductionCost = 8 << 10
+
+// readTheirReference reads an introduction. It is acknowledged in any case.
+func (b *Broker) readTheirReference(d *banana.Decoder) (any, error) {
+	id, err := d.Int("the number of an introduction")
+	if err != nil {
+		return nil, err
+	}
+	i, v, err := b.readIntroduction(d)
+	if isViolation(err) {
+		b.introduced(err)
+		b.acknowledge(id)
+	}
+	if err != nil {
+		return nil, err
+	}
+	i.Receipt.id = id
+	b.gifts = append(b.gifts, i)
+	return v, nil
+}
+
+func (b *Broker) readIntroduction(d *banana.Decoder) (*Introduction, any, error) {
+	text, err := d.Name("the FURL of an introduction", maxFURL)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := d.Charge(introductionCost + len(text)); err != nil {
+		return nil, nil, err
+	}
+	if len(text) == 0 {
+		return nil, nil, &banana.Violation{Err: ErrNoFURL}
+	}
+	f, err := furl.Parse(string(text))
+	if err != nil {
+		return nil, nil, &banana.Violation{Reason: "an introduction with a FURL that is none"}
+	}
+	if err := d.Close("their-reference"); err != nil {
+		return nil, nil, err
+	}
+	i := &Introduction{Giver: b.peer, FURL: f, Receipt: &Receipt{b: b}, done: make(chan struct{})}
+	v, err := b.cfg.Host.Introduce(i)
+	if err != nil {
+		return nil, nil, &banana.Violation{Err: err}
+	}
+	b.observe(Event{Kind: EventGift, Parent: b.id, Peer: b.peer, Inbound: true, Detail: "received"})
+	return i, v, nil
+}
+
+// introduced tells the observer what has become of an introduction.
+func (b *Broker) introduced(err error) {
+	detail := "resolved"
+	switch {
+	case errors.Is(err, ErrIntroduction):
+		detail = "refused"
+	case err != nil:
+		detail = "failed"
+	}
+	b.observe(Event{Kind: EventGift, Parent: b.id, Peer: b.peer, Inbound: true, Detail: detail, Err: err})
+}
+
+// gifts are the introductions of one message.
+type gifts []*Introduction
+
+// takeGifts returns those of the message that was read, which are the caller's
+// from then on.
+func (b *Broker) takeGifts() gifts {
+	all := b.gifts
+	b.gifts = nil
+	return all
+}
+
+// introduce begins to resolve introductions, unless that has begun. ctx ends it.
+func (b *Broker) introduce(ctx context.Context, all gifts) {
+	for _, i := range all {
+		if i.Resolve == nil {
+			continue
+		}
+		i.begin.Do(func() {
+			one, cancel := context.WithTimeout(ctx, cmp.Or(b.cfg.Introductions, defaultIntroductions))
+			i.cancel = cancel
+			if !b.cfg.Host.Go(func() { b.resolve(one, i) }) {
+				i.finish(ErrShutdown)
+			}
+		})
+	}
+}
+
+func (b *Broker) resolve(ctx context.Context, i *Introduction) {
+	select {
+	case b.introducing <- struct{}{}:
+		err := i.Resolve(ctx)
+		<-b.introducing
+		b.introduced(err)
+		i.finish(err)
+	case <-ctx.Done():
+		i.finish(ctxError(ctx))
+	}
+}
+
+func (i *Introduction) finish(err error) {
+	i.cancel()
+	if err != nil {
+		i.Receipt.Acknowledge()
+	}
+	i.err = err
+	close(i.done)
+}
+
+// await waits until introductions are resolved, for as long as one may take.
+func (b *Broker) await(ctx context.Context, all gifts) error {
+	if len(all) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(b.cfg.Introductions, defaultIntroductions))
+	defer cancel()
+	for _, i := range all {
+		if i.Resolve == nil {
+			continue
+		}
+		err := error(nil)
+		select {
+		case <-i.done:
+			err = i.err
+		case <-ctx.Done():
+			err = ctxError(ctx)
+		}
+		if err != nil {
+			return fmt.Errorf("the introduction to Tub %s has failed: %w", i.FURL.TubID.Short(), err)
+		}
+	}
+	return nil
+}
+
+// drop gives introductions up that nobody will see.
+func (all gifts) drop() {
+	for _, i := range all {
+		i.begin.Do(i.Receipt.Acknowledge)
+		if i.cancel != nil {
+			i.cancel()
+		}
+		i.Drop()
+	}
+}
+
+// finishIntroduced ends a call whose answer has been read, once its introductions
+// are resolved. The connection may have ended by then.
+func (b *Broker) finishIntroduced(p *Pending, fresh []*Remote, all gifts, charge int64) {
+	err := b.await(context.Background(), all)
+	b.mu.Lock()
+	gone := p.gone
+	if !gone {
+		b.calls.remove(p)
+	}
+	b.mu.Unlock()
+	if gone || err != nil {
+		all.drop()
+		for _, r := range fresh {
+			r.Close()
+		}
+		b.account.Release(charge)
+		charge = 0
+	}
+	if !gone {
+		p.setCharge(charge)
+		p.finish(err)
+	}
+}
