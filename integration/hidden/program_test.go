@@ -144,6 +144,11 @@ func (p *program) face() *tub.Object {
 		}),
 		tub.Method("listen", func(ctx context.Context, _ tub.None) (string, error) { return p.listen(ctx) }, tub.Concurrent),
 		tub.Method("take", func(context.Context, struct{ Value any }) (tub.None, error) { return tub.None{}, nil }),
+		tub.Method("greet", func(ctx context.Context, a struct{ Ref *tub.Ref }) (tub.None, error) {
+			ctx, cancel := context.WithTimeout(ctx, visitTime)
+			defer cancel()
+			return tub.None{}, p.show(ctx, a.Ref)
+		}, tub.Concurrent),
 		tub.Method("fail", func(_ context.Context, a struct{ How string }) (tub.None, error) { return tub.None{}, p.fail(a.How) }),
 		tub.Method("end", func(context.Context, tub.None) (tub.None, error) {
 			close(p.end)
