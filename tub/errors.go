@@ -44,6 +44,10 @@ var (
 	ErrUnknownName     = broker.ErrUnknownName
 )
 
+// An IntroductionError says that a reference to an object of a third Tub, in an
+// answer, could not be resolved. It may wrap the *[DialError].
+type IntroductionError = broker.IntroductionError
+
 // A DialError says why no connection to a Tub could be made, with the fate of
 // every hint. errors.Is and errors.As look into all of them.
 type DialError struct {

@@ -48,6 +48,9 @@ type Introduction struct {
 func (h *host) Introduce(i *broker.Introduction) (banana.External, error) {
 	t := (*Tub)(h)
 	policy, ask := t.opts.Introductions, t.opts.AskIntroduction
+	if i.Giver == t.TubID() { // by its own FURL: the program itself has sent it
+		policy, ask = IntroductionsAccepted, nil
+	}
 	if ask == nil && policy == IntroductionsRefused {
 		return nil, ErrIntroduction
 	}
@@ -59,17 +62,18 @@ func (h *host) Introduce(i *broker.Introduction) (banana.External, error) {
 	runtime.AddCleanup(ref, (*broker.Receipt).Acknowledge, i.Receipt)
 	i.Drop = ref.Close
 	if ask != nil || policy != IntroductionsLazy {
-		i.Resolve = func(ctx context.Context) error { return t.introduce(ctx, i.Giver, ref) }
+		i.Resolve = func(ctx context.Context) error {
+			if ask != nil {
+				policy = cmp.Or(ask(ctx, Introduction{Giver: i.Giver, Target: ref.furl.TubID, Hints: slices.Clone(ref.furl.Hints)}), policy)
+			}
+			return t.introduce(ctx, policy, ref)
+		}
 	}
 	return ref, nil
 }
 
 // introduce resolves a reference that was introduced, if it may.
-func (t *Tub) introduce(ctx context.Context, giver furl.TubID, ref *Ref) error {
-	policy := t.opts.Introductions
-	if ask := t.opts.AskIntroduction; ask != nil {
-		policy = cmp.Or(ask(ctx, Introduction{Giver: giver, Target: ref.furl.TubID, Hints: slices.Clone(ref.furl.Hints)}), policy)
-	}
+func (t *Tub) introduce(ctx context.Context, policy Introductions, ref *Ref) error {
 	switch policy {
 	case IntroductionsRefused:
 		return &banana.Violation{Err: ErrIntroduction}
@@ -94,8 +98,8 @@ func (t *Tub) introduce(ctx context.Context, giver furl.TubID, ref *Ref) error {
 }
 
 // Go runs f in a goroutine that ends before Close and Shutdown return, unless they
-// have begun.
-func (h *host) Go(f func()) bool {
+// have begun. Its context ends with their beginning.
+func (h *host) Go(f func(context.Context)) bool {
 	t := (*Tub)(h)
 	t.mu.Lock()
 	if t.closed {
@@ -106,7 +110,7 @@ func (h *host) Go(f func()) bool {
 	t.mu.Unlock()
 	go func() {
 		defer t.wg.Done()
-		f()
+		f(t.ctx)
 	}()
 	return true
 }

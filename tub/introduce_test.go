@@ -145,6 +145,7 @@ func TestTheGiverKeepsWhatItHasGivenUntilItIsAcknowledged(t *testing.T) {
 	p.settled(t)
 	eventually(t, func() bool { return held() == before-1 }, "the giver has let go of it")
 	assert.Equal(t, 5, call[int](t, first, "add", 2, 3), "the receiver holds it now")
+	runtime.KeepAlive(maker)
 
 	// One that is forgotten is acknowledged by the collector.
 	call[any](t, p.toShelf, "take", p.toOwner)
@@ -212,19 +213,21 @@ func TestAnIntroductionThatFailsFailsItsCallAlone(t *testing.T) {
 		f    furl.FURL
 		text string
 	}{
-		"a Tub that cannot be reached": {gone, "the introduction to Tub " + p.owner.TubID().Short() + " has failed: cannot connect"},
-		"an object that is not there":  {unknown, "there is no object of that name"},
+		"a Tub that cannot be reached": {gone, "the introduction to Tub " + p.owner.TubID().Short() + " has failed: that cannot be reached from here"},
+		"an object that is not there":  {unknown, "has failed: that does not give the object out"},
 		"an object of the Tub that is not there": {func() furl.FURL {
 			f := unknown
 			f.TubID, f.Hints = p.receiver.TubID(), nil
 			return f
-		}(), "there is no object of that name"},
+		}(), "has failed: that does not give the object out"},
 	} {
 		t.Run(what, func(t *testing.T) {
 			_, err := tub.Call[any](within(t), p.toShelf, "keep", []any{p.giver.Ref(test.f)})
 			var failed *tub.Failure
 			require.ErrorAs(t, err, &failed)
 			assert.Contains(t, failed.Text, test.text)
+			assert.NotContains(t, failed.Text, "127.0.0.1", "how we have tried is nobody's business")
+			assert.Equal(t, "foolscap.IntroductionFailed", failed.Type)
 			assert.Empty(t, p.shelf.kept)
 			assert.Equal(t, "pong", call[string](t, p.toShelf, "ping"))
 			p.settled(t)
@@ -357,4 +360,86 @@ func TestAViolationBesideAnIntroductionDropsIt(t *testing.T) {
 	var v *banana.Violation
 	require.ErrorAs(t, err, &v)
 	p.settled(t)
+}
+
+func TestWhoeverIsAskedMayPanicAndTheTubMayEnd(t *testing.T) {
+	entered := make(chan struct{}, 100)
+	var how atomic.Int64
+	p := newParty(t, &tub.Options{AskIntroduction: func(ctx context.Context, _ tub.Introduction) tub.Introductions {
+		switch how.Load() {
+		case 0:
+			panic("asked too much")
+		case 1:
+			runtime.Goexit()
+		}
+		entered <- struct{}{}
+		<-ctx.Done()
+		return tub.IntroductionsAccepted
+	}})
+	for range 20 { // more than there are places
+		_, err := tub.Call[any](within(t), p.toShelf, "take", p.toOwner)
+		require.ErrorContains(t, err, "has failed")
+		how.Store(1 - how.Load())
+	}
+	how.Store(2)
+	for range 2 {
+		_, err := tub.Start[any](within(t), p.toShelf, "take", p.toOwner)
+		require.NoError(t, err)
+		<-entered
+	}
+	begun := time.Now()
+	require.NoError(t, p.receiver.Close())
+	assert.Less(t, time.Since(begun), 10*time.Second, "nobody waits for the time of an introduction")
+}
+
+func TestACallBehindStalledIntroductionsHasItsOwnTime(t *testing.T) {
+	p := newParty(t, &tub.Options{IntroductionTimeout: 500 * time.Millisecond})
+	silent := silentHint(t)
+	var stalled []any
+	for range 16 {
+		f := p.object.WithHints(silent)
+		f.TubID = newIdentity(t).TubID()
+		stalled = append(stalled, p.giver.Ref(f))
+	}
+	first, err := tub.Start[any](within(t), p.toShelf, "keep", stalled)
+	require.NoError(t, err)
+	call[any](t, p.toShelf, "take", p.toOwner)
+	assert.Equal(t, 3, call[int](t, p.next(t), "add", 1, 2))
+	_, err = first.Wait(within(t))
+	assert.Error(t, err)
+	p.settled(t)
+}
+
+func TestATubIntroducesItselfWhateverItsPolicy(t *testing.T) {
+	owner := newServer(t, nil)
+	tb := newTub(t, &tub.Options{Introductions: tub.IntroductionsRefused})
+	s := &shelf{kept: make(chan *tub.Ref, 1)}
+	own := connect(t, tb, register(t, tb, s.object()))
+	third := connect(t, tb, register(t, owner, calculator()))
+	call[any](t, own, "take", third)
+	assert.True(t, tub.Same(third, <-s.kept))
+}
+
+func TestAReferenceWhoseConnectionIsGoneIsHandedOnByItsFURL(t *testing.T) {
+	p := newParty(t, nil)
+	p.giver.Broker(p.owner.TubID()).Close(nil)
+	call[any](t, p.toShelf, "take", p.toOwner)
+	assert.Equal(t, 3, call[int](t, p.next(t), "add", 1, 2))
+	p.settled(t)
+}
+
+func TestAnIntroductionInAnAnswerThatFails(t *testing.T) {
+	p := newParty(t, nil)
+	gone := p.object.WithHints(deadHint(t))
+	gone.TubID = newIdentity(t).TubID()
+	p.shelf.gift = p.receiver.Ref(gone)
+	_, err := tub.Call[*tub.Ref](within(t), p.toShelf, "give")
+	var call *tub.CallError
+	require.ErrorAs(t, err, &call)
+	assert.Equal(t, tub.Answered, call.Sent)
+	var failed *tub.IntroductionError
+	require.ErrorAs(t, err, &failed)
+	assert.Equal(t, gone.TubID, failed.Tub)
+	var dial *tub.DialError
+	require.ErrorAs(t, err, &dial)
 }

@@ -100,7 +100,11 @@ func (t *Tub) lookup(ctx context.Context, f furl.FURL) (*broker.Remote, error) {
 		}
 		switch x := x.(type) {
 		case *Ref:
-			return x.live, nil
+			if x.live != nil && x.live.Broker() == b {
+				return x.live, nil
+			}
+			x.Close()
+			return nil, &CallError{Peer: f.TubID, Method: "getReferenceByName", Sent: Answered, Err: errors.New("the answer to the look-up is not an object of that Tub")}
 		default:
 			return nil, &CallError{Peer: f.TubID, Method: "getReferenceByName", Sent: Answered, Err: errors.New("the answer to the look-up is an object of this Tub itself")}
 		}

@@ -29,7 +29,7 @@ func (h testHost) Lookup(context.Context, string) (*Object, error) { return h.ro
 func (h testHost) FURL(*Object) string                             { return "" }
 func (h testHost) Wrap(r *Remote) banana.External                  { return testRef{r} }
 func (testHost) Introduce(*Introduction) (banana.External, error)  { return nil, ErrIntroduction }
-func (testHost) Go(f func()) bool                                  { go f(); return true }
+func (testHost) Go(f func(context.Context)) bool                   { go f(context.Background()); return true }
 func (h testHost) Unwrap(v banana.External, _ *Broker) (any, error) {
 	if r, ok := v.(testRef); ok {
 		return r.r, nil

@@ -40,9 +40,9 @@ type Host interface {
 	// Introduce is asked, by the reader, what the program is to see of an
 	// introduction. An error refuses it.
 	Introduce(i *Introduction) (banana.External, error)
-	// Go runs f in a goroutine that the Tub waits for at its end. It returns
-	// false if that has come.
-	Go(f func()) bool
+	// Go runs f in a goroutine that the Tub waits for at its end, at which
+	// ctx ends. It returns false if that has come.
+	Go(f func(ctx context.Context)) bool
 }
 
 // Limits are the bounds of one connection; zero fields mean the defaults.
@@ -196,6 +196,8 @@ type Broker struct {
 	gifts gifts     // likewise
 	// keeping says that the answer to the call that is being read is kept.
 	keeping bool
+	// noGifts says that the answer that is being read is of no use as one.
+	noGifts bool
 }
 
 // start is the zero of the clock for silence.

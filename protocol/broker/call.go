@@ -68,7 +68,8 @@ type Pending struct {
 	gone  bool          // it is not in the table any more; mu is held
 	// answered: the answer has been read, and its introductions are awaited.
 	answered bool
-	reads    bool // nobody was reading when it was queued: its caller may
+	gifts    gifts // these
+	reads    bool  // nobody was reading when it was queued: its caller may
 	err      error
 	charge   int64
 	forgot   runtime.Cleanup // gives the charge back when nobody waits
@@ -351,7 +352,7 @@ func (p *Pending) explain() error {
 	}
 	sent := Answered
 	switch {
-	case !errors.Is(p.err, ErrDeadReference):
+	case p.answered, !errors.Is(p.err, ErrDeadReference):
 	case p.unsent:
 		sent = NotSent
 	default:
@@ -382,6 +383,7 @@ func (p *Pending) cancel() (sent Sent, cancelled bool) {
 		return 0, false
 	}
 	b.calls.remove(p)
+	defer p.gifts.drop() // without mu: the lock is given up below
 	it := &p.item
 	switch {
 	case it.queued && !it.m.Started():
@@ -474,11 +476,10 @@ var anyCodec, _ = banana.CodecOf(reflect.TypeFor[any]())
 func (b *Broker) GetReference(ctx context.Context, name string) (banana.External, error) {
 	var v any
 	args := Args{Keyword: map[string]any{"name": []byte(name)}}
-	p, err := b.start(ctx, callee{}, "getReferenceByName", args, &v, anyCodec, true)
-	if err != nil {
+	p := &Pending{b: b, method: "getReferenceByName", ptr: &v, codec: anyCodec, done: make(chan struct{}), secret: name}
+	if err := b.begin(ctx, p, callee{}, args, true); err != nil {
 		return nil, err
 	}
-	p.secret = name
 	if err := p.wait(ctx); err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -54,6 +55,9 @@ func (g *given) take() (held []handle) {
 func (b *Broker) holdGift(g *Gift) (any, error) {
 	b.mu.Lock()
 	full := b.refs.given.count >= b.cfg.Limits.MaxReferences
+	if !full {
+		b.refs.given.count++
+	}
 	b.mu.Unlock()
 	if full {
 		return nil, &banana.LimitError{Limit: "MaxReferences", Max: int64(b.cfg.Limits.MaxReferences), Asked: int64(b.cfg.Limits.MaxReferences) + 1}
@@ -61,10 +65,13 @@ func (b *Broker) holdGift(g *Gift) (any, error) {
 	out := &outRef{gift: true, furl: g.FURL}
 	if g.Held != nil {
 		h, err := g.Held.hold()
-		if err != nil {
+		switch {
+		case err == nil:
+			out.held = &h
+		case g.FURL == "" || !errors.Is(err, ErrDeadReference): // otherwise others can still get there
+			b.releaseHeld([]any{out})
 			return nil, err
 		}
-		out.held = &h
 	}
 	if g.FURL == "" {
 		b.releaseHeld([]any{out})
@@ -107,7 +114,6 @@ func (b *Broker) appendGift(dst []byte, out *outRef) []byte {
 		t.byID[g.id], t.byFURL[g.furl] = g, g
 	}
 	g.count++
-	t.count++
 	if out.held != nil {
 		g.held = append(g.held, *out.held)
 		out.held = nil
@@ -130,13 +136,16 @@ func (b *Broker) decgift(id, count int64) error {
 		}
 		return fmt.Errorf("introduction %d was sent %d times, it cannot be acknowledged %d times", id, g.count, count)
 	}
-	var held []handle
 	t.count -= int(count)
 	if g.count -= count; g.count == 0 {
 		delete(t.byID, id)
 		delete(t.byFURL, g.furl)
-		held = g.held
 	}
+	// One for each that is still on the way; the newest are of the newest
+	// connection.
+	n := max(0, len(g.held)-int(g.count))
+	held := g.held[:n:n]
+	g.held = slices.Clone(g.held[n:])
 	b.mu.Unlock()
 	for _, h := range held {
 		releaseHandle(h)
@@ -147,16 +156,15 @@ func (b *Broker) decgift(id, count int64) error {
 
 // A Receipt lets the giver of an introduction forget it.
 type Receipt struct {
-	b    *Broker
-	id   int64
-	sent atomic.Bool
+	id int64
+	b  atomic.Pointer[Broker] // nil once it is acknowledged
 }
 
 // Acknowledge tells the giver, unless that was done before, that it need not keep
 // the object alive any more.
 func (r *Receipt) Acknowledge() {
-	if r.id != 0 && !r.sent.Swap(true) {
-		r.b.acknowledge(r.id)
+	if b := r.b.Swap(nil); b != nil {
+		b.acknowledge(r.id)
 	}
 }
 
@@ -222,6 +230,7 @@ func (b *Broker) readTheirReference(d *banana.Decoder) (any, error) {
 		return nil, err
 	}
 	i.Receipt.id = id
+	i.Receipt.b.Store(b)
 	b.gifts = append(b.gifts, i)
 	return v, nil
 }
@@ -244,7 +253,10 @@ func (b *Broker) readIntroduction(d *banana.Decoder) (*Introduction, any, error)
 	if err := d.Close("their-reference"); err != nil {
 		return nil, nil, err
 	}
-	i := &Introduction{Giver: b.peer, FURL: f, Receipt: &Receipt{b: b}, done: make(chan struct{})}
+	if b.noGifts {
+		return nil, nil, &banana.Violation{Reason: "an introduction where an object of the peer is expected"}
+	}
+	i := &Introduction{Giver: b.peer, FURL: f, Receipt: new(Receipt), done: make(chan struct{})}
 	v, err := b.cfg.Host.Introduce(i)
 	if err != nil {
 		return nil, nil, &banana.Violation{Err: err}
@@ -283,25 +295,43 @@ func (b *Broker) introduce(ctx context.Context, all gifts) {
 			continue
 		}
 		i.begin.Do(func() {
-			one, cancel := context.WithTimeout(ctx, cmp.Or(b.cfg.Introductions, defaultIntroductions))
-			i.cancel = cancel
-			if !b.cfg.Host.Go(func() { b.resolve(one, i) }) {
+			var one context.Context
+			one, i.cancel = context.WithCancel(ctx)
+			if !b.cfg.Host.Go(func(life context.Context) {
+				defer context.AfterFunc(life, i.cancel)()
+				b.resolve(one, i)
+			}) {
 				i.finish(ErrShutdown)
 			}
 		})
 	}
 }
 
+// resolve resolves one introduction, when there is a place for it. It may run
+// code of users.
 func (b *Broker) resolve(ctx context.Context, i *Introduction) {
 	select {
 	case b.introducing <- struct{}{}:
-		err := i.Resolve(ctx)
+	case <-ctx.Done():
+		i.finish(ctxError(ctx))
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, b.introductionTime())
+	defer cancel()
+	err := errors.New("whoever was asked about an introduction did not return")
+	defer func() {
+		if v := recover(); v != nil {
+			err = b.panicked("whoever was asked about an introduction", "introduction", v)
+		}
 		<-b.introducing
 		b.introduced(err)
 		i.finish(err)
-	case <-ctx.Done():
-		i.finish(ctxError(ctx))
-	}
+	}()
+	err = i.Resolve(ctx)
+}
+
+func (b *Broker) introductionTime() time.Duration {
+	return cmp.Or(b.cfg.Introductions, defaultIntroductions)
 }
 
 func (i *Introduction) finish(err error) {
@@ -318,7 +348,7 @@ func (b *Broker) await(ctx context.Context, all gifts) error {
 	if len(all) == 0 {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, cmp.Or(b.cfg.Introductions, defaultIntroductions))
+	ctx, cancel := context.WithTimeout(ctx, b.introductionTime())
 	defer cancel()
 	for _, i := range all {
 		if i.Resolve == nil {
@@ -332,16 +362,83 @@ func (b *Broker) await(ctx context.Context, all gifts) error {
 			err = ctxError(ctx)
 		}
 		if err != nil {
-			return fmt.Errorf("the introduction to Tub %s has failed: %w", i.FURL.TubID.Short(), err)
+			b.log.Debug("an introduction has failed", "peer", b.peer.Short(), "tub", i.FURL.TubID.Short(), "error", err)
+			return &IntroductionError{Tub: i.FURL.TubID, Err: err}
 		}
 	}
 	return nil
 }
 
+// awaitFor waits for the introductions among the arguments of a call. Its error is
+// for the peer.
+func (b *Broker) awaitFor(in *inbound) error {
+	if len(in.gifts) == 0 {
+		return nil
+	}
+	if b.stranger.Load() {
+		return &banana.Violation{Err: ErrIntroduction}
+	}
+	// Not the context of the method, which would give up its turn.
+	b.introduce(in.Context, in.gifts)
+	var failed *IntroductionError
+	err := b.await(in.Context, in.gifts)
+	if errors.As(err, &failed) {
+		return failed.forPeer()
+	}
+	return err
+}
+
+// An IntroductionError says that a reference to an object of a third Tub could not
+// be resolved.
+type IntroductionError struct {
+	Tub furl.TubID // that of the object
+	Err error
+}
+
+func (e *IntroductionError) Error() string {
+	return fmt.Sprintf("the introduction to Tub %s has failed: %v", e.Tub.Short(), e.Err)
+}
+
+// Unwrap returns what has gone wrong, unless it would be mistaken for something
+// that has gone wrong with the call, or that its method has raised.
+func (e *IntroductionError) Unwrap() error {
+	var failure *Failure
+	if errors.Is(e.Err, ErrDeadReference) || errors.As(e.Err, &failure) {
+		return nil
+	}
+	return e.Err
+}
+
+// forPeer is what the giver is told: not how we have tried to get there.
+func (e *IntroductionError) forPeer() error {
+	var failure *Failure
+	switch {
+	case errors.Is(e.Err, ErrIntroduction):
+		return &banana.Violation{Err: ErrIntroduction}
+	case errors.Is(e.Err, context.DeadlineExceeded):
+		return introductionFailure("the introduction to Tub " + e.Tub.Short() + " has failed: it took too long")
+	case errors.As(e.Err, &failure):
+		return introductionFailure("the introduction to Tub " + e.Tub.Short() + " has failed: that does not give the object out")
+	}
+	return introductionFailure("the introduction to Tub " + e.Tub.Short() + " has failed: that cannot be reached from here")
+}
+
+// introductionFailure is an error with a name of its own on the wire.
+type introductionFailure string
+
+func (e introductionFailure) Error() string { return string(e) }
+
+// RemoteType returns that name.
+func (introductionFailure) RemoteType() (string, []string) { return "foolscap.IntroductionFailed", nil }
+
 // drop gives introductions up that nobody will see.
 func (all gifts) drop() {
 	for _, i := range all {
-		i.begin.Do(i.Receipt.Acknowledge)
+		i.begin.Do(func() {
+			i.Receipt.Acknowledge()
+			i.err = context.Canceled
+			close(i.done)
+		})
 		if i.cancel != nil {
 			i.cancel()
 		}

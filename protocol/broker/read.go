@@ -112,7 +112,7 @@ func (b *Broker) readCall(pipelined bool) error {
 		return ended
 	}
 	in.charge = b.dec.TakeCharge()
-	if in.gifts = b.takeGifts(); in.late == nil || !stranger { // a stranger has to be known first
+	if in.gifts = b.takeGifts(); !stranger { // who has to be known first
 		b.introduce(in.Context, in.gifts)
 	}
 	if in.late != nil {
@@ -272,8 +272,11 @@ func (b *Broker) readAnswer(isError bool) error {
 	}
 	b.mu.Lock()
 	p := b.calls.waiting[req]
+	if p != nil && p.answered { // from here on it is not the reader's
+		p = nil
+	}
 	b.mu.Unlock()
-	if p == nil || p.answered { // cancelled, or never made, or not the first answer
+	if p == nil { // cancelled, or never made, or not the first answer
 		return b.dec.Skip()
 	}
 	if p.unread { // a release of ours: what it returns is not even built
@@ -292,6 +295,8 @@ func (b *Broker) readAnswer(isError bool) error {
 		return nil
 	}
 	var failure error
+	// A look-up and a promise are about objects of the peer.
+	b.noGifts = p.secret != "" || p.then != nil || b.stranger.Load()
 	if isError {
 		var f *Failure
 		if f, err = readFailure(b.dec); err == nil {
@@ -303,6 +308,7 @@ func (b *Broker) readAnswer(isError bool) error {
 	if err == nil {
 		err = b.dec.Close("answer")
 	}
+	b.noGifts = false
 	if err != nil {
 		if !isViolation(err) {
 			return err
@@ -319,7 +325,9 @@ func (b *Broker) readAnswer(isError bool) error {
 	b.mu.Lock()
 	cancelled := p.gone
 	if !cancelled {
-		if p.answered = len(gifts) > 0 && p.ptr != nil; !p.answered {
+		if p.answered = len(gifts) > 0 && p.ptr != nil; p.answered {
+			p.gifts = gifts
+		} else {
 			b.calls.remove(p)
 		}
 		if p.item.queued {
@@ -333,11 +341,13 @@ func (b *Broker) readAnswer(isError bool) error {
 			b.rest()
 		}
 	}
+	introduced := !cancelled && p.answered
 	b.mu.Unlock()
-	if p.answered {
+	if introduced {
 		b.introduce(context.WithoutCancel(b.ctx), gifts)
-		if !b.cfg.Host.Go(func() { b.finishIntroduced(p, fresh, gifts, charge) }) {
-			b.finishIntroduced(p, fresh, gifts, charge) // which does not take long
+		finish := func(context.Context) { b.finishIntroduced(p, fresh, gifts, charge) }
+		if !b.cfg.Host.Go(finish) {
+			go finish(nil) // which does not take long, since nothing is resolved any more
 		}
 		return nil
 	}

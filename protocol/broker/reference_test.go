@@ -734,3 +734,105 @@ func TestSoManyGiftsAreOnTheWay(t *testing.T) {
 	require.Equal(t, "MaxReferences", limit.Limit)
 	r.Close()
 }
+
+func TestALookUpIsNotAnsweredByAnIntroduction(t *testing.T) {
+	s, p := newPeer(t, nil)
+	s.host.introduce = func(*Introduction) (banana.External, error) {
+		t.Error("it is followed")
+		return nil, ErrIntroduction
+	}
+	for _, look := range []func() error{
+		func() error { _, err := s.GetReference(t.Context(), "root"); return err },
+		func() error {
+			l, err := s.LookUp(t.Context(), "root")
+			if err == nil {
+				_, err = l.Wait(t.Context())
+			}
+			return err
+		},
+	} {
+		done := make(chan error, 1)
+		go func() { done <- look() }()
+		p.send(answerSeq(p.receive().request(), seq{"their-reference", 4, "pb://u6nbjrti2cqe3ps7pj3p2igu5elhrl7z@tcp:127.0.0.1:9998/croot"}))
+		ack := p.receive()
+		require.Equal(t, "decgift", ack.method())
+		require.EqualValues(t, 4, ack.number("giftID"))
+		require.ErrorContains(t, within(t, "the look-up ends", done), "the answer to the look-up is neither a reference nor an error")
+	}
+}
+
+func TestAnAnswerWithAnIntroductionIsReadOnce(t *testing.T) {
+	s, p := newPeer(t, nil)
+	r := p.offer(s, 1)
+	resolve := make(chan error)
+	s.host.introduce = func(i *Introduction) (banana.External, error) {
+		i.Drop = func() {}
+		i.Resolve = func(ctx context.Context) error {
+			select {
+			case err := <-resolve:
+				i.Receipt.Acknowledge()
+				return err
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		return foreign{"pb://x@y/z"}, nil
+	}
+	gift := seq{"their-reference", 4, "pb://u6nbjrti2cqe3ps7pj3p2igu5elhrl7z@tcp:127.0.0.1:9998/croot"}
+	for range 50 {
+		done := make(chan error, 1)
+		go func() { done <- r.Call(t.Context(), "m", Args{}, new(any), anyCodec) }()
+		req := p.receive().request()
+		p.send(answerSeq(req, gift))
+		go func() { resolve <- nil }()
+		p.send(answerSeq(req, gift), answerSeq(req, "again"))
+		require.NoError(t, within(t, "the call ends", done))
+		for range 2 { // one was skipped
+			require.Equal(t, "decgift", p.receive().method())
+		}
+	}
+	// Who does not want to wait does not.
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- r.Call(ctx, "m", Args{}, new(any), anyCodec) }()
+	p.send(answerSeq(p.receive().request(), gift))
+	eventually(t, "it is being resolved", func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for _, q := range s.calls.waiting {
+			return q.answered
+		}
+		return false
+	})
+	cancel()
+	require.ErrorIs(t, within(t, "the call ends", done), context.Canceled)
+	require.Equal(t, "decgift", p.receive().method())
+	eventually(t, "what came is forgotten", func() bool { return s.account.Used() == 0 })
+	r.Close()
+}
+
+func TestWhatWasGivenIsHeldOncePerIntroductionOnTheWay(t *testing.T) {
+	s, p := newPeer(t, noneRoot())
+	p.lookUp()
+	r := p.offer(s, 1)
+	s2, p2 := newPeer(t, nil)
+	held := p2.offer(s2, 1)
+	s.host.hold = held
+	for range 5 {
+		require.NoError(t, r.Send(t.Context(), "hold", Args{Positional: []any{foreign{"pb://x@y/z"}}}))
+		p.receive()
+	}
+	handles := func() int {
+		s2.mu.Lock()
+		defer s2.mu.Unlock()
+		return held.p.handles
+	}
+	require.Equal(t, 6, handles())
+	p.send(callSeq(7, 0, "decgift", keyword{"count", 4}, keyword{"giftID", 1}))
+	p.receive()
+	require.Equal(t, 2, handles())
+	s.Close(nil)
+	require.Equal(t, 1, handles())
+	held.Close()
+	r.Close()
+}

@@ -338,8 +338,15 @@ func (b *Broker) releaseHeld(held []any) {
 		case !ok || out == nil:
 		case out.remote != nil:
 			releaseHandle(handle{b, out.remote})
-		case out.held != nil:
-			releaseHandle(*out.held)
+		case out.gift:
+			b.mu.Lock()
+			if b.err == nil {
+				b.refs.given.count--
+			}
+			b.mu.Unlock()
+			if out.held != nil {
+				releaseHandle(*out.held)
+			}
 		case out.fresh:
 			b.mu.Lock()
 			b.refs.settle(out)

@@ -116,6 +116,7 @@ type tubHost struct {
 	lookup func(ctx context.Context, name string) (*Object, error) // in place of names
 	// introduce decides about introductions; nil refuses all.
 	introduce func(i *Introduction) (banana.External, error)
+	hold      *Remote // of each foreign; nil for nothing
 }
 
 func (h *tubHost) Lookup(ctx context.Context, name string) (*Object, error) {
@@ -149,7 +150,7 @@ func (h *tubHost) Unwrap(v banana.External, b *Broker) (any, error) {
 		}
 		return v.Remote, nil
 	case foreign:
-		return &Gift{FURL: v.furl}, nil
+		return &Gift{FURL: v.furl, Held: h.hold}, nil
 	}
 	return nil, fmt.Errorf("%T is nothing that can be sent", v)
 }
@@ -164,8 +165,8 @@ func (h *tubHost) Introduce(i *Introduction) (banana.External, error) {
 	return f(i)
 }
 
-func (h *tubHost) Go(f func()) bool {
-	go f()
+func (h *tubHost) Go(f func(context.Context)) bool {
+	go f(context.Background())
 	return true
 }
 

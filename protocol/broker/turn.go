@@ -284,9 +284,7 @@ func (b *Broker) invoke(in *inbound) (result any, err error) {
 			err = b.panicked("a method", in.method.name, v)
 		}
 	}()
-	// Not the context of the method, which would give up its turn.
-	b.introduce(in.Context, in.gifts)
-	if err := b.await(in.Context, in.gifts); err != nil {
+	if err := b.awaitFor(in); err != nil {
 		in.gifts.drop()
 		if in.late != nil {
 			in.late.close()
@@ -295,11 +293,13 @@ func (b *Broker) invoke(in *inbound) (result any, err error) {
 	}
 	if in.late != nil {
 		if err := in.arguments(); err != nil {
+			in.gifts.drop()
 			in.late.close()
 			return nil, err
 		}
 		in.late.refs = nil // the method's
 	}
+	in.gifts = nil // likewise
 	// What the protocol itself needs is nobody's to refuse, the reader must
 	// not wait for users, and the name in a look-up is a secret.
 	if len(b.cfg.Inbound) == 0 || in.obj == brokerObject {
