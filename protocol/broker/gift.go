@@ -446,6 +446,16 @@ func (all gifts) drop() {
 	}
 }
 
+// finishLater begins to resolve the introductions of an answer, which ends its call
+// once that is done.
+func (b *Broker) finishLater(p *Pending, fresh []*Remote, all gifts, charge int64) {
+	b.introduce(context.WithoutCancel(b.ctx), all)
+	finish := func(context.Context) { b.finishIntroduced(p, fresh, all, charge) }
+	if !b.cfg.Host.Go(finish) {
+		go finish(nil) // which does not take long, since nothing is resolved any more
+	}
+}
+
 // finishIntroduced ends a call whose answer has been read, once its introductions
 // are resolved. The connection may have ended by then.
 func (b *Broker) finishIntroduced(p *Pending, fresh []*Remote, all gifts, charge int64) {

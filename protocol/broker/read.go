@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"reflect"
@@ -344,11 +343,7 @@ func (b *Broker) readAnswer(isError bool) error {
 	introduced := !cancelled && p.answered
 	b.mu.Unlock()
 	if introduced {
-		b.introduce(context.WithoutCancel(b.ctx), gifts)
-		finish := func(context.Context) { b.finishIntroduced(p, fresh, gifts, charge) }
-		if !b.cfg.Host.Go(finish) {
-			go finish(nil) // which does not take long, since nothing is resolved any more
-		}
+		b.finishLater(p, fresh, gifts, charge)
 		return nil
 	}
 	if cancelled || p.ptr == nil { // nobody wants to see it
