@@ -44,8 +44,8 @@ var children = map[string]func() error{
 	"leaving a daemon":       func() error { return startDaemon("orphaned") },
 	"hanging, with a daemon": func() error { return errors.Join(startDaemon("hanging"), sayDaemonLives(), hang()) },
 	"orphaned": func() error {
-		for os.Getenv(parentVariable) == fmt.Sprint(os.Getppid()) {
-			time.Sleep(time.Millisecond)
+		if _, err := io.Copy(io.Discard, os.Stdin); err != nil { // until the parent has ended, which holds the other end
+			return err
 		}
 		return errors.Join(sayDaemonLives(), hang())
 	},
@@ -128,9 +128,6 @@ var children = map[string]func() error{
 // lifeline is what a daemon holds open as long as it lives: the first of exec.Cmd.ExtraFiles.
 const lifeline = 3
 
-// parentVariable tells a daemon who has started it.
-const parentVariable = "LEAKWATCH_TEST_PARENT"
-
 // startDaemon starts a program in a session of its own.
 func startDaemon(name string) error {
 	self, err := os.Executable()
@@ -138,7 +135,10 @@ func startDaemon(name string) error {
 		return err
 	}
 	daemon := exec.Command(self)
-	daemon.Env = append(os.Environ(), childVariable+"="+name, fmt.Sprintf("%s=%d", parentVariable, os.Getpid()))
+	daemon.Env = append(os.Environ(), childVariable+"="+name)
+	if _, err := daemon.StdinPipe(); err != nil { // closed when we end
+		return err
+	}
 	daemon.ExtraFiles = []*os.File{os.NewFile(lifeline, "lifeline")}
 	daemon.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	return daemon.Start()

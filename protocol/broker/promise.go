@@ -62,8 +62,8 @@ var (
 // Promise calls a method that returns an object of the peer, and returns at
 // once what stands for it.
 func (r *Remote) Promise(ctx context.Context, method string, args Args) (*Promise, error) {
-	if r.closed.Load() {
-		return nil, &CallError{Peer: r.b.peer, Method: method, Sent: NotSent, Err: ErrClosedReference}
+	if err := r.usable(method); err != nil {
+		return nil, err
 	}
 	if len(r.b.cfg.Outbound) > 0 {
 		return r.b.interceptedPromise(ctx, r.Interface(), method, args, func(ctx context.Context) (*Promise, error) {

@@ -138,9 +138,10 @@ func TestCallsOnAnAnswerThatCouldNotBeSent(t *testing.T) {
 	require.Empty(t, l.all())
 }
 
-// The name of a look-up in errors of what builds on it.
-func TestSecretInChain(t *testing.T) {
-	const name = "rrw5b3gqnlqyfxk6tjwbwcgtvr5k5v4a"
+// promiseOnAFailure promises a step on a look-up whose error repeats the name, and
+// which fails when fail is called.
+func promiseOnAFailure(t *testing.T, name string) (step *Promise, fail func()) {
+	t.Helper()
 	g := newGate()
 	c, s := pipelined(t, networks[0], nil, true)
 	s.host.mu.Lock()
@@ -151,30 +152,26 @@ func TestSecretInChain(t *testing.T) {
 	s.host.mu.Unlock()
 	look, err := c.LookUp(t.Context(), name)
 	require.NoError(t, err)
-	p1 := promise(t, look, "step", 1) // before the look-up has failed
-	close(g.open)
-	_, err = p1.Wait(t.Context())
+	return promise(t, look, "step", 1), func() { close(g.open) }
+}
+
+// The name of a look-up in errors of what builds on it.
+func TestSecretInChain(t *testing.T) {
+	const name = "rrw5b3gqnlqyfxk6tjwbwcgtvr5k5v4a"
+	step, fail := promiseOnAFailure(t, name)
+	fail()
+	_, err := step.Wait(t.Context())
 	require.Error(t, err)
 	require.NotContains(t, err.Error(), name)
 }
 
 func TestSecretInCallOnChain(t *testing.T) {
 	const name = "rrw5b3gqnlqyfxk6tjwbwcgtvr5k5v4a"
-	g := newGate()
-	c, s := pipelined(t, networks[0], nil, true)
-	s.host.mu.Lock()
-	s.host.lookup = func(_ context.Context, n string) (*Object, error) {
-		g.pass("x")
-		return nil, fmt.Errorf("no volume %s here", n)
-	}
-	s.host.mu.Unlock()
-	look, err := c.LookUp(t.Context(), name)
+	step, fail := promiseOnAFailure(t, name)
+	call, err := step.Start(t.Context(), "height", Args{}, nil, nil)
 	require.NoError(t, err)
-	p1 := promise(t, look, "step", 1)
-	pend, err := p1.Start(t.Context(), "height", Args{}, nil, nil)
-	require.NoError(t, err)
-	close(g.open)
-	err = pend.Wait(t.Context())
+	fail()
+	err = call.Wait(t.Context())
 	require.Error(t, err)
 	require.NotContains(t, err.Error(), name)
 }

@@ -164,8 +164,8 @@ func (r *Remote) Call(ctx context.Context, method string, args Args, ptr any, co
 }
 
 func (r *Remote) call(ctx context.Context, method string, args Args, ptr any, codec *banana.Codec) error {
-	if r.closed.Load() {
-		return &CallError{Peer: r.b.peer, Method: method, Sent: NotSent, Err: ErrClosedReference}
+	if err := r.usable(method); err != nil {
+		return err
 	}
 	p := r.b.borrowPending()
 	p.method, p.ptr, p.codec = method, ptr, codec
@@ -177,11 +177,19 @@ func (r *Remote) call(ctx context.Context, method string, args Args, ptr any, co
 	return err
 }
 
-func (r *Remote) begin(ctx context.Context, method string, args Args, ptr any, codec *banana.Codec, lend bool) (*Pending, error) {
+// usable objects to a call on a handle that was closed.
+func (r *Remote) usable(method string) error {
 	if r.closed.Load() {
-		return nil, &CallError{Peer: r.b.peer, Method: method, Sent: NotSent, Err: ErrClosedReference}
+		return &CallError{Peer: r.b.peer, Method: method, Sent: NotSent, Err: ErrClosedReference}
 	}
-	return r.b.start(ctx, callee{object: r}, method, args, ptr, codec, lend)
+	return nil
+}
+
+func (r *Remote) start(ctx context.Context, method string, args Args, ptr any, codec *banana.Codec) (*Pending, error) {
+	if err := r.usable(method); err != nil {
+		return nil, err
+	}
+	return r.b.start(ctx, callee{object: r}, method, args, ptr, codec, false)
 }
 
 // Start is Call without waiting: Wait of the Pending does. The arguments may
@@ -189,10 +197,10 @@ func (r *Remote) begin(ctx context.Context, method string, args Args, ptr any, c
 // that order.
 func (r *Remote) Start(ctx context.Context, method string, args Args, ptr any, codec *banana.Codec) (*Pending, error) {
 	if len(r.b.cfg.Outbound) == 0 {
-		return r.begin(ctx, method, args, ptr, codec, false)
+		return r.start(ctx, method, args, ptr, codec)
 	}
 	return r.b.startChained(ctx, r.Interface(), method, args, ptr, func(ctx context.Context) (*Pending, error) {
-		return r.begin(ctx, method, args, ptr, codec, false)
+		return r.start(ctx, method, args, ptr, codec)
 	})
 }
 
@@ -259,8 +267,8 @@ func (p *Pending) Wait(ctx context.Context) error { return p.wait(ctx) }
 // stays unknown. It returns once the call is queued, which it waits for when
 // too much is queued already.
 func (r *Remote) Send(ctx context.Context, method string, args Args) error {
-	if r.closed.Load() {
-		return &CallError{Peer: r.b.peer, Method: method, Sent: NotSent, Err: ErrClosedReference}
+	if err := r.usable(method); err != nil {
+		return err
 	}
 	if len(r.b.cfg.Outbound) == 0 {
 		return r.b.oneway(ctx, callee{object: r}, method, args)
