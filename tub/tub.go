@@ -186,7 +186,7 @@ func New(id *Identity, opts *Options) (*Tub, error) {
 		Keepalive:  max(o.Keepalive, 0),
 		Disconnect: o.DisconnectTimeout,
 
-		Introductions: max(o.IntroductionTimeout, 0),
+		IntroductionTimeout: max(o.IntroductionTimeout, 0),
 
 		Traces:   o.TracesToPeers,
 		Logger:   t.log,

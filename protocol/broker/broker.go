@@ -115,9 +115,9 @@ type Config struct {
 	// Disconnect is after how much silence of the peer the connection is
 	// given up, 0 for never.
 	Disconnect time.Duration
-	// Introductions is how long an introduction may take; the call or answer
+	// IntroductionTimeout is how long an introduction may take; the call or answer
 	// that brings it fails then. Default 30 seconds.
-	Introductions time.Duration
+	IntroductionTimeout time.Duration
 	// Discreet returns what the peer is told of an error; nil tells it as it
 	// is. With it, stacks do not travel. The error of a method that panicked
 	// has a method Panicked() bool.

@@ -208,8 +208,8 @@ type Introduction struct {
 // maxIntroducing is how many introductions of one peer are resolved at a time.
 const maxIntroducing = 16
 
-// defaultIntroductions is what Config.Introductions is by default.
-const defaultIntroductions = 30 * time.Second
+// defaultIntroductionTimeout is what Config.IntroductionTimeout is by default.
+const defaultIntroductionTimeout = 30 * time.Second
 
 // introductionCost is what an introduction is charged for besides its FURL: it
 // takes a goroutine.
@@ -331,7 +331,7 @@ func (b *Broker) resolve(ctx context.Context, i *Introduction) {
 }
 
 func (b *Broker) introductionTime() time.Duration {
-	return cmp.Or(b.cfg.Introductions, defaultIntroductions)
+	return cmp.Or(b.cfg.IntroductionTimeout, defaultIntroductionTimeout)
 }
 
 func (i *Introduction) finish(err error) {
