@@ -277,6 +277,11 @@ func (m *maker) fill(c *Codec) error {
 		c.dec = decExternal
 		return nil
 	}
+	if adapted(t) {
+		c.enc = encAdapted
+		c.dec = decAdapted
+		return nil
+	}
 	switch t.Kind() {
 	case reflect.Bool:
 		c.scalar = true

@@ -38,6 +38,10 @@ type DecoderConfig struct {
 	// sequence up to and including its CLOSE. Nil knows none.
 	External func(d *Decoder, opentype string, t Taster) (v any, known bool, err error)
 
+	// Adapt makes of v, which came by reference, a value of a function,
+	// reader or interface type. An error is a Violation. Nil can make none.
+	Adapt func(v any, t reflect.Type) (reflect.Value, error)
+
 	// Skipped is shown such a sequence within something that is being
 	// skipped, so that references in it can be accounted for. That includes
 	// one whose type was read and which External was not asked about, or

@@ -26,6 +26,9 @@ type EncoderConfig struct {
 	// what the message is to hold for it until it goes out, or why it
 	// cannot be sent. Nil refuses every one.
 	External func(External) (any, error)
+	// Adapt is asked what stands for a function, a reader, or a value of an
+	// interface type. Nil refuses every one.
+	Adapt func(v any) (External, error)
 }
 
 // An Encoder builds one Message. Its methods append tokens in the order of

@@ -1,0 +1,82 @@
+package banana
+
+import (
+	"context"
+	"io"
+	"reflect"
+)
+
+// Functions, readers and whatever else a Go program has behind an interface
+// have no form of their own in Banana: something that goes by reference stands
+// for them. What that is, the connection knows: EncoderConfig.Adapt and
+// DecoderConfig.Adapt.
+
+var (
+	readerType  = reflect.TypeFor[io.Reader]()
+	contextType = reflect.TypeFor[context.Context]()
+	errorType   = reflect.TypeFor[error]()
+)
+
+// adapted reports whether something else stands for the values of type t: of
+// functions that a peer could call, func(context.Context, A) (R, error).
+func adapted(t reflect.Type) bool {
+	switch t.Kind() {
+	case reflect.Func:
+		return t.NumIn() == 2 && t.In(0) == contextType && t.NumOut() == 2 && t.Out(1) == errorType
+	case reflect.Interface: // any and External have been sorted out
+		return t != errorType
+	}
+	return t.Implements(readerType)
+}
+
+// encAdapted appends what stands for v. What an interface holds may have a
+// form of its own.
+func encAdapted(e *Encoder, v reflect.Value) error {
+	switch v.Kind() {
+	case reflect.Interface, reflect.Pointer, reflect.Func, reflect.Map, reflect.Slice:
+		if v.IsNil() {
+			return e.none()
+		}
+	}
+	if v.Kind() == reflect.Interface && !adapted(v.Elem().Type()) {
+		return e.Value(v.Interface())
+	}
+	if e.cfg.Adapt == nil {
+		return e.fail(cannotEncode("a %s cannot be sent here", v.Type()))
+	}
+	x, err := e.cfg.Adapt(v.Interface())
+	if err != nil {
+		return e.fail(&EncodeError{Err: err})
+	}
+	return e.external(x)
+}
+
+// decAdapted makes of what has arrived by reference a value of v's type.
+func decAdapted(d *Decoder, h *head, v reflect.Value, t Taster) error {
+	switch {
+	case h.tok.Type != TypeOpen:
+		return mismatch("reference", h.got())
+	case h.open == "none":
+		v.SetZero()
+		return d.close("none", h.child)
+	case knownTypes[h.open] != "" && h.got() != "reference":
+		return mismatch("reference", h.got())
+	}
+	x, err := d.external(h)
+	if err != nil {
+		return err
+	}
+	if rv := reflect.ValueOf(x); rv.IsValid() && rv.Type().AssignableTo(v.Type()) {
+		v.Set(rv)
+		return nil
+	}
+	if d.cfg.Adapt == nil {
+		return mismatch(v.Type().String(), kindName(x))
+	}
+	rv, err := d.cfg.Adapt(x, v.Type())
+	if err != nil {
+		return objection(err)
+	}
+	v.Set(rv)
+	return nil
+}
