@@ -32,7 +32,7 @@ from twisted.python import log as twisted_log
 from twisted.python import reflect
 from twisted.python.failure import Failure
 
-from foolscap import broker, crypto, negotiate, pb
+from foolscap import broker, crypto, negotiate, pb, storage
 from foolscap.banana import int2b128
 from foolscap.call import CopiedFailure
 from foolscap.logging import log as foolscap_log
@@ -444,6 +444,18 @@ class Control(LineOnlyReceiver):
     def op_errors(self):
         """What Foolscap and Twisted have logged as errors, the last hundred at most."""
         return self.world.errors
+
+    # Storage.
+
+    def op_serialize(self, value, alone=False):
+        """The bytes (hexadecimal) as which the Tub stores a value; or, alone, Foolscap without a Tub."""
+        store = storage.serialize if alone else self.world.tub.serialize
+        return store(self.decode(value)).addCallback(lambda data: data.hex())
+
+    def op_unserialize(self, bytes, alone=False):
+        """The value that was stored as these bytes (hexadecimal)."""
+        restore = storage.unserialize if alone else self.world.tub.unserialize
+        return restore(notation.decode({"bytes": bytes}, self.world)).addCallback(self.encode)
 
     # References and calls.
 
