@@ -26,6 +26,10 @@ const (
 	Answered   = broker.Answered
 )
 
+// RemoteException is the type of remote failures with the option
+// HideRemoteTypes.
+const RemoteException = broker.RemoteException
+
 // Errors of calls and connections, for errors.Is.
 var (
 	ErrDeadReference   = broker.ErrDeadReference

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -272,4 +273,22 @@ func TestTheMemoryOfATubIsAnOption(t *testing.T) {
 	_, err := tub.Call[any](within(t), ref, "echo", make([]byte, 100_000))
 	assert.ErrorContains(t, err, "Memory")
 	assert.Equal(t, 3, call[int](t, ref, "add", 1, 2))
+}
+
+func TestFailuresAreLoggedAndTheirTypesHiddenWhereTheOptionsSaySo(t *testing.T) {
+	var atServer, atClient logs
+	p := newPair(t,
+		&tub.Options{Logger: atServer.logger(), LogLocalFailures: slog.LevelWarn},
+		&tub.Options{Logger: atClient.logger(), LogRemoteFailures: slog.LevelInfo, HideRemoteTypes: true})
+	f := register(t, p.server, tub.NewObject(tub.Method("fail", func(context.Context, tub.None) (tub.None, error) {
+		return tub.None{}, errors.New("no such luck")
+	})))
+	_, err := tub.Call[any](within(t), connect(t, p.client, f), "fail")
+	failure, ok := errors.AsType[*tub.Failure](err)
+	require.True(t, ok)
+	assert.Equal(t, tub.RemoteException, failure.Type)
+	assert.Equal(t, "errors.errorString: no such luck", failure.Text)
+	assert.Regexp(t, `level=WARN msg="a method that the peer has called has failed" .*method=fail error="no such luck"`, atServer.String())
+	assert.Regexp(t, `level=INFO msg="a call has failed at the peer" .*method=fail type=errors.errorString`, atClient.String())
+	assert.NotContains(t, atClient.String(), "no such luck")
 }

@@ -63,6 +63,17 @@ type Options struct {
 	// caller; default off.
 	TracesToPeers bool
 
+	// HideRemoteTypes makes the *[Failure] of every call one of
+	// [RemoteException]: nothing in this program, and nobody who calls it,
+	// takes a way that a peer has chosen by the name of an exception. Text says
+	// what it was, for people. Default: off.
+	HideRemoteTypes bool
+	// LogLocalFailures is the level at which Logger is told of methods here
+	// that fail when a peer calls them, and LogRemoteFailures that for calls
+	// of ours which a peer answers with a failure; default: not at all. Of a
+	// remote failure the type is logged, not the text, which may hold secrets.
+	LogLocalFailures, LogRemoteFailures slog.Leveler
+
 	// Stagger is how long a hint has until the next one of a FURL is tried
 	// as well; default 250 ms. One that fails brings the next one forward at
 	// once, one that gets as far as negotiation has twice as long again, once.
@@ -188,7 +199,12 @@ func New(id *Identity, opts *Options) (*Tub, error) {
 
 		IntroductionTimeout: max(o.IntroductionTimeout, 0),
 
-		Traces:   o.TracesToPeers,
+		Traces: o.TracesToPeers,
+
+		HideRemoteTypes:   o.HideRemoteTypes,
+		LogLocalFailures:  o.LogLocalFailures,
+		LogRemoteFailures: o.LogRemoteFailures,
+
 		Logger:   t.log,
 		Observer: o.Observer,
 		Inbound:  o.Inbound,

@@ -123,7 +123,14 @@ type Config struct {
 	// has a method Panicked() bool.
 	Discreet func(error) error
 	// Traces lets the Go stacks of panics travel to the peer.
-	Traces            bool
+	Traces bool
+	// HideRemoteTypes makes every Failure of the peer one of RemoteException.
+	HideRemoteTypes bool
+	// LogLocalFailures is the level at which the errors of methods that the
+	// peer calls are logged, LogRemoteFailures that for our calls which the
+	// peer answers with a Failure. Nil logs none.
+	LogLocalFailures, LogRemoteFailures slog.Leveler
+
 	Logger            *slog.Logger
 	Observer          Observer
 	Inbound, Outbound []Interceptor

@@ -358,12 +358,19 @@ func (p *Pending) explain() error {
 	default:
 		sent = MayHaveRun
 	}
-	switch f, failed := p.err.(*Failure); {
+	f, failed := p.err.(*Failure)
+	switch {
 	case sent != Answered:
 	case p.secret != "":
 		p.err = withoutSecret(p.err, p.secret)
 	case failed && p.built != nil && p.built.root != nil: // the peer may tell it why
 		f.scrub(p.built.root.secret)
+	}
+	if failed {
+		p.b.logRemoteFailure(p.method, f)
+		if p.b.cfg.HideRemoteTypes && (p.built == nil || f.Type != notRunType) {
+			f.hideType()
+		}
 	}
 	err := p.b.callError(p, sent, p.err)
 	if p.built != nil {

@@ -41,6 +41,16 @@ func (f *Failure) IsType(name string) bool {
 	return false
 }
 
+// RemoteException is the type of all remote failures for those who do not want
+// to know more: Foolscap's class for that.
+const RemoteException = "foolscap.tokens.RemoteException"
+
+// hideType leaves the type to those who read the text.
+func (f *Failure) hideType() {
+	f.Text = f.Error()
+	f.Type, f.Parents = RemoteException, []string{RemoteException, "builtins.Exception"}
+}
+
 // A TypedError chooses what remote callers see of an error that a method
 // returns; other errors go by the name of their Go type.
 type TypedError interface {

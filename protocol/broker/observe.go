@@ -3,6 +3,8 @@ package broker
 import (
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
 	"sync/atomic"
 	"time"
 
@@ -106,3 +108,30 @@ func (b *Broker) intercepted(ctx context.Context, iface, method string, args Arg
 	}
 	return &CallError{Peer: b.peer, Method: method, Sent: sent, Err: err}
 }
+
+// logLocalFailure logs that a method which the peer has called has failed. A
+// panic has been logged before, and names are looked up in vain every day.
+func (b *Broker) logLocalFailure(in *inbound, err error) {
+	var p *panicError
+	if b.cfg.LogLocalFailures == nil || in.obj == brokerObject || errors.As(err, &p) {
+		return
+	}
+	why := slog.Any("error", err)
+	if f, ok := errors.AsType[*Failure](err); ok {
+		why = failedWith(f)
+	}
+	b.log.Log(in, b.cfg.LogLocalFailures.Level(), "a method that the peer has called has failed",
+		"peer", b.peer.Short(), "interface", in.obj.iface, "method", in.method.name, why)
+}
+
+// logRemoteFailure logs that the peer has answered a call of ours with a
+// failure.
+func (b *Broker) logRemoteFailure(method string, f *Failure) {
+	if b.cfg.LogRemoteFailures != nil {
+		b.log.Log(b.ctx, b.cfg.LogRemoteFailures.Level(), "a call has failed at the peer", "peer", b.peer.Short(), "method", method, failedWith(f))
+	}
+}
+
+// failedWith is what is logged of a remote failure. Its text may repeat what is
+// a secret here, the FURL of an introduction for one.
+func failedWith(f *Failure) slog.Attr { return slog.String("type", fmt.Sprintf("%.200s", f.Type)) }

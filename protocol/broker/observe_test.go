@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"reflect"
 	"runtime"
 	"strings"
@@ -461,4 +462,83 @@ func TestAnObserverThatIsSlowHoldsNoLock(t *testing.T) {
 	p.alive()
 	require.Equal(t, 1, s.Tables().Imports)
 	close(block)
+}
+
+func TestFailuresAreLoggedAtTheLevelsOfTheOptions(t *testing.T) {
+	const secret = "pb://aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa@tcp:127.0.0.1:1/swissnum"
+	var client, server *side
+	root := NewObject("RIRoot", nil,
+		method("fail", func(context.Context) (any, error) { return nil, errors.New("no " + secret) }),
+		method("panic", func(context.Context) (any, error) { panic("no") }),
+		method("relay", func(context.Context) (any, error) {
+			return nil, &CallError{Err: &Failure{Type: "builtins.KeyError", Text: secret}}
+		}),
+		method("works", func(context.Context) (any, error) { return nil, nil }),
+	)
+	use := func(t *testing.T) {
+		r := client.root(t)
+		for _, name := range []string{"fail", "panic", "relay", "works", "missing"} {
+			_, err := call[any](t.Context(), r, name)
+			assert.Equal(t, name == "works", err == nil, "%s: %v", name, err)
+		}
+		_, err := client.GetReference(t.Context(), "nothing")
+		assert.Error(t, err)
+	}
+	const local, remote = "a method that the peer has called has failed", "a call has failed at the peer"
+	t.Run("when they are set", func(t *testing.T) {
+		client, server = connect(t, networks[0], nil, root, func(c *Config) {
+			c.LogLocalFailures, c.LogRemoteFailures = slog.LevelWarn, slog.LevelInfo
+		})
+		use(t)
+		assert.Equal(t, []string{
+			"WARN " + local + " peer=" + server.Peer().Short() + ` interface=RIRoot method=fail error=no ` + secret,
+			"WARN " + local + " peer=" + server.Peer().Short() + ` interface=RIRoot method=relay type=builtins.KeyError`,
+		}, server.logs.containing(local))
+		var want []string
+		for _, failed := range [][2]string{
+			{"fail", "errors.errorString"}, {"panic", "broker.panicError"}, {"relay", "builtins.KeyError"},
+			{"missing", "builtins.AttributeError"}, {"getReferenceByName", "builtins.KeyError"},
+		} {
+			want = append(want, "INFO "+remote+" peer="+client.Peer().Short()+" method="+failed[0]+" type="+failed[1])
+		}
+		assert.Equal(t, want, client.logs.containing(remote))
+		assert.Empty(t, client.logs.containing(secret), "the caller does not know what is a secret there")
+	})
+	t.Run("not by default", func(t *testing.T) {
+		client, server = connect(t, networks[0], nil, root)
+		use(t)
+		assert.Empty(t, server.logs.containing(local))
+		assert.Empty(t, client.logs.containing(remote))
+	})
+}
+
+func TestTypesOfRemoteFailuresCanBeHidden(t *testing.T) {
+	root := NewObject("RIRoot", nil, method("fail", func(context.Context) (any, error) {
+		return nil, &CallError{Err: &Failure{Type: "builtins.KeyError", Text: "no", Parents: []string{"builtins.KeyError"}}}
+	}))
+	client, _ := connect(t, networks[0], nil, root, func(c *Config) { c.HideRemoteTypes = true })
+	r := client.root(t)
+	_, err := call[any](t.Context(), r, "fail")
+	var failure *Failure
+	require.ErrorAs(t, err, &failure)
+	assert.False(t, failure.IsType("builtins.KeyError"))
+	assert.True(t, failure.IsType(RemoteException))
+	assert.Equal(t, RemoteException+": builtins.KeyError: no", failure.Error())
+
+	// What this program passes on is hidden too.
+	f := failureOf(err, false)
+	assert.Equal(t, RemoteException, f.Type)
+}
+
+func TestACallThatWasNotRunIsKnownWhereTypesAreHidden(t *testing.T) {
+	root := NewObject("", nil, method("fail", func(context.Context) (*Object, error) { return nil, errors.New("no") }))
+	c, _ := pipelined(t, networks[0], root, true, func(c *Config) { c.HideRemoteTypes = true })
+	looked, err := c.LookUp(t.Context(), "root")
+	require.NoError(t, err)
+	failed := promise(t, looked, "fail")
+	_, err = onPromise[any](t, failed, "note")
+	require.ErrorIs(t, err, ErrNotRun)
+	failure, ok := errors.AsType[*Failure](err)
+	require.True(t, ok)
+	assert.Equal(t, RemoteException, failure.Type)
 }

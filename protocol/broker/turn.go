@@ -253,6 +253,9 @@ func (b *Broker) run(in *inbound) {
 	}()
 	result, err := b.invoke(in)
 	returned = true
+	if err != nil {
+		b.logLocalFailure(in, err)
+	}
 	if b.cfg.Observer != nil {
 		b.observe(Event{Kind: EventCall, Parent: b.id, Peer: b.peer, Inbound: true, Method: in.method.name, Elapsed: time.Since(begun), Err: err})
 	}
