@@ -100,7 +100,7 @@ func (c *Codec) fromReference(d *Decoder, h *head, v reflect.Value) error {
 		if err != nil {
 			return err
 		}
-		if err := h.child.Value(whole); err != nil {
+		if err := h.child.Value(whole, d.growing); err != nil {
 			return objection(err)
 		}
 	}
@@ -477,11 +477,11 @@ func (h *head) isInt() bool {
 	return false
 }
 
-func decInt(d *Decoder, h *head, v reflect.Value, _ Taster) error {
+func decInt(d *Decoder, h *head, v reflect.Value, t Taster) error {
 	if !h.isInt() {
 		return mismatch("integer", h.got())
 	}
-	n, wide, err := d.integer(h.tok)
+	n, wide, err := d.integer(h.tok, t)
 	if err != nil {
 		return err
 	}
@@ -492,11 +492,11 @@ func decInt(d *Decoder, h *head, v reflect.Value, _ Taster) error {
 	return nil
 }
 
-func decUint(d *Decoder, h *head, v reflect.Value, _ Taster) error {
+func decUint(d *Decoder, h *head, v reflect.Value, t Taster) error {
 	if !h.isInt() {
 		return mismatch("integer", h.got())
 	}
-	n, wide, err := d.integer(h.tok)
+	n, wide, err := d.integer(h.tok, t)
 	if err != nil {
 		return err
 	}
@@ -511,7 +511,7 @@ func decUint(d *Decoder, h *head, v reflect.Value, _ Taster) error {
 	return nil
 }
 
-func decFloat(d *Decoder, h *head, v reflect.Value, _ Taster) error {
+func decFloat(d *Decoder, h *head, v reflect.Value, t Taster) error {
 	var f float64
 	switch {
 	case h.tok.Type == TypeFloat:
@@ -520,7 +520,7 @@ func decFloat(d *Decoder, h *head, v reflect.Value, _ Taster) error {
 			return err
 		}
 	case h.isInt():
-		n, wide, err := d.integer(h.tok)
+		n, wide, err := d.integer(h.tok, t)
 		if err != nil {
 			return err
 		}
@@ -1070,11 +1070,11 @@ func (m *maker) structure(c *Codec) error {
 			n := v.Interface().(big.Int)
 			return e.bigInt(&n)
 		}
-		c.dec = func(d *Decoder, h *head, v reflect.Value, _ Taster) error {
+		c.dec = func(d *Decoder, h *head, v reflect.Value, t Taster) error {
 			if !h.isInt() {
 				return mismatch("integer", h.got())
 			}
-			n, wide, err := d.integer(h.tok)
+			n, wide, err := d.integer(h.tok, t)
 			if wide == nil {
 				wide = big.NewInt(n)
 			}

@@ -89,6 +89,7 @@ type level struct {
 	header uint64 // what its CLOSE has to repeat
 	open   uint64 // its number as we count
 	frozen bool   // complete only when its members are: a tuple, a frozen set
+	ref    int    // 1 + its place in refs, or 0
 }
 
 // ref is what a "reference" to an OPEN of this message stands for. Only what
@@ -725,10 +726,14 @@ func (d *Decoder) bytesIn(room []byte, tok Token, t Taster) ([]byte, error) {
 	} else if err := d.read(b); err != nil {
 		return nil, err
 	}
-	if t != nil {
-		return b, objection(t.Body(b))
+	return b, tasteBody(t, b)
+}
+
+func tasteBody(t Taster, b []byte) error {
+	if t == nil {
+		return nil
 	}
-	return b, nil
+	return objection(t.Body(b))
 }
 
 func (d *Decoder) float() (float64, error) {
@@ -740,8 +745,8 @@ func (d *Decoder) float() (float64, error) {
 }
 
 // integer returns an INT, NEG, LONGINT or LONGNEG: in v, or in n when it does
-// not fit.
-func (d *Decoder) integer(tok Token) (v int64, n *big.Int, err error) {
+// not fit. t is the Taster of the level on which it stands.
+func (d *Decoder) integer(tok Token, t Taster) (v int64, n *big.Int, err error) {
 	if v, ok := tok.int64(); ok {
 		return v, nil, nil
 	}
@@ -752,6 +757,9 @@ func (d *Decoder) integer(tok Token) (v int64, n *big.Int, err error) {
 		mag = d.hdr[:8] // the length has been read
 		clear(mag)
 		if err := d.read(mag[8-tok.N:]); err != nil {
+			return 0, nil, err
+		}
+		if err := tasteBody(t, mag[8-tok.N:]); err != nil {
 			return 0, nil, err
 		}
 		if u := binary.BigEndian.Uint64(mag); u <= math.MaxInt64 {
@@ -769,8 +777,16 @@ func (d *Decoder) integer(tok Token) (v int64, n *big.Int, err error) {
 		if err := d.read(mag); err != nil {
 			return 0, nil, err
 		}
+		if err := tasteBody(t, mag); err != nil {
+			return 0, nil, err
+		}
 	default: // an INT or NEG of more than 63 bits
 		n = headerValue(d.number)
+		if t != nil && tok.Wide {
+			if err := tasteBody(t, n.Bytes()); err != nil {
+				return 0, nil, err
+			}
+		}
 	}
 	if n == nil {
 		n = new(big.Int).SetBytes(mag)
@@ -886,6 +902,27 @@ func (d *Decoder) reference(t Taster) (*ref, error) {
 	}
 }
 
+// growing reports whether v is still being read.
+func (d *Decoder) growing(v any) bool {
+	if _, ok := v.(pending); ok {
+		return true
+	}
+	for i := range d.stack {
+		at := d.stack[i].ref - 1
+		if at < 0 || d.refs[at].state != refOpen {
+			continue
+		}
+		r := &d.refs[at]
+		if r.val != nil && r.val == v {
+			return true
+		}
+		if rv := reflect.ValueOf(v); r.rv.IsValid() && rv.IsValid() && rv.Type() == r.rv.Type() && rv.UnsafePointer() == r.rv.UnsafePointer() {
+			return true
+		}
+	}
+	return false
+}
+
 // cycle objects to a reference that nobody can resolve.
 func (d *Decoder) cycle(at *ref, open uint64) error {
 	switch at.state {
@@ -918,6 +955,7 @@ func (d *Decoder) known(h *head, state refState) error {
 	}
 	h.ref = len(d.refs)
 	d.refs = append(d.refs, ref{open: h.num, state: state})
+	d.stack[len(d.stack)-1].ref = len(d.refs)
 	return nil
 }
 

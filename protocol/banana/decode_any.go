@@ -33,7 +33,7 @@ func (d *Decoder) any(h *head, t Taster) (v any, wait *ref, err error) {
 		if err := d.charge(valueCost); err != nil {
 			return nil, nil, err
 		}
-		n, big, err := d.integer(h.tok)
+		n, big, err := d.integer(h.tok, t)
 		if big != nil {
 			return big, nil, err
 		}
@@ -112,7 +112,7 @@ func (d *Decoder) external(h *head) (any, error) {
 		}
 		if known {
 			if h.child != nil {
-				if err := h.child.Value(v); err != nil {
+				if err := h.child.Value(v, d.growing); err != nil {
 					return nil, objection(err)
 				}
 			}
@@ -142,19 +142,20 @@ func (d *Decoder) anyReference(t Taster) (any, *ref, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if at.state == refTuple {
-		return pending{}, at, d.closed(t)
-	}
-	v, err := d.generic(at)
-	if err != nil {
-		return nil, nil, err
+	var v any = pending{}
+	wait := at
+	if at.state != refTuple {
+		if v, err = d.generic(at); err != nil {
+			return nil, nil, err
+		}
+		wait = nil
 	}
 	if t != nil {
-		if err := t.Value(v); err != nil {
+		if err := t.Value(v, d.growing); err != nil {
 			return nil, nil, objection(err)
 		}
 	}
-	return v, nil, d.closed(t)
+	return v, wait, d.closed(t)
 }
 
 // generic returns what at stands for in the form that it has in an any. It

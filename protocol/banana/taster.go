@@ -17,7 +17,9 @@ type Taster interface {
 	// resolved: it is shown as a STRING with the length of its word.
 	Token(Token) error
 	// Body sees the whole body of a STRING, after Token has let it pass and
-	// before a value is made of it. It must not keep or change b.
+	// before a value is made of it; and the magnitude of an integer, most
+	// significant byte first, when its Token does not show it: of a LONGINT,
+	// a LONGNEG, or one that is Wide. It must not keep or change b.
 	Body(b []byte) error
 	// Open sees the start of a sequence, once its type is known.
 	Open(opentype string) (Taster, error)
@@ -25,12 +27,13 @@ type Taster interface {
 	// "reference" stands for, or what External has made of a sequence. It is
 	// called on the Taster that Open has returned for it, before Close.
 	//
-	// A value is shown in its generic form, whatever the target. It may still
-	// be growing, when the reference is within it. There are two cycles of
-	// which nothing can be shown: one by way of a tuple, whose reference ends
-	// without a Value, and one back to a typed pointer or map, which is shown
-	// as it is.
-	Value(v any) error
+	// A value is shown in its generic form, whatever the target. What is
+	// within it can lead back to something that the reference itself is
+	// within: that is still growing, and what it will be nobody knows. Growing
+	// reports whether a value is. It is true of v when the reference is
+	// directly to such a value, which may then be of any type: a tuple that
+	// is not complete has no form yet. Growing is valid during the call.
+	Value(v any, growing func(v any) bool) error
 	// Close sees the end of its level.
 	Close() error
 }

@@ -1,0 +1,135 @@
+package schema
+
+import (
+	"strconv"
+	"unsafe"
+
+	"github.com/foolscap-go/foolscap/protocol/banana"
+)
+
+// A walk looks at values that are there already.
+type walk struct {
+	memo map[looked]struct{}
+	path []identity
+	// growing reports whether a value is still being read; nil says no.
+	growing func(v any) bool
+}
+
+// looked is a value that a constraint has no objections to.
+type looked struct {
+	c [2]unsafe.Pointer // the words of the interface value
+	v identity
+}
+
+// identity tells shared values apart from equal ones.
+type identity struct {
+	p unsafe.Pointer
+	n int
+}
+
+func identityOf(v any) identity {
+	switch v := v.(type) {
+	case *banana.List:
+		return identity{unsafe.Pointer(v), 0}
+	case *banana.Dict:
+		return identity{unsafe.Pointer(v), 0}
+	case *banana.Set:
+		return identity{unsafe.Pointer(v), 0}
+	case *banana.FrozenSet:
+		return identity{unsafe.Pointer(v), 0}
+	case banana.Tuple:
+		if len(v) > 0 {
+			return identity{unsafe.Pointer(unsafe.SliceData(v)), len(v)}
+		}
+	}
+	return identity{}
+}
+
+// constraintID identifies a constraint: copies of an interface value share
+// what it points to.
+func constraintID(c Constraint) [2]unsafe.Pointer {
+	return *(*[2]unsafe.Pointer)(unsafe.Pointer(&c))
+}
+
+func check(c Constraint, v any) error { return new(walk).check(c, v) }
+
+// check judges v. A value that contains itself has no end: whoever looks into
+// it objects.
+func (w *walk) check(c Constraint, v any) error {
+	k := kindOfValue(v)
+	switch all := c.kinds(); {
+	case all&k == 0 && k == kindOther && w.growing != nil && w.growing(v):
+		return errCycle()
+	case all&k == 0:
+		return mismatch(c, gotValue(k, v))
+	case all == everyKind:
+		if _, ok := c.(Any); ok {
+			return nil
+		}
+	}
+	if _, ok := c.(Choice); ok { // looks into nothing itself
+		return c.look(w, v)
+	}
+	if o, ok := c.(Optional); ok {
+		return w.check(orAny(o.Of), v)
+	}
+	id := identityOf(v)
+	if id.p == nil {
+		return c.look(w, v)
+	}
+	key := looked{constraintID(c), id}
+	if _, ok := w.memo[key]; ok {
+		return nil
+	}
+	for _, above := range w.path {
+		if above == id {
+			return errCycle()
+		}
+	}
+	if w.growing != nil && w.growing(v) {
+		return errCycle()
+	}
+	w.path = append(w.path, id)
+	err := c.look(w, v)
+	w.path = w.path[:len(w.path)-1]
+	if err == nil {
+		if w.memo == nil {
+			w.memo = make(map[looked]struct{})
+		}
+		w.memo[key] = struct{}{}
+	}
+	return err
+}
+
+func errCycle() error {
+	return violation("expected a value without cycles, got one that contains itself")
+}
+
+func gotValue(k kinds, v any) string {
+	if k == kindOther {
+		return "something else"
+	}
+	return k.String()
+}
+
+func index(i int) string { return "[" + strconv.Itoa(i) + "]" }
+
+func keyPath(k any) string {
+	switch k := k.(type) {
+	case string:
+		return "[" + strconv.Quote(banana.CutText(k, 40)) + "]"
+	case []byte:
+		return "[" + strconv.Quote(banana.CutText(string(k[:min(len(k), 40)]), 40)) + "]"
+	case int64:
+		return "[" + strconv.FormatInt(k, 10) + "]"
+	}
+	return "[" + kindOfValue(k).String() + "]"
+}
+
+// copied judges a copyable whose tokens were not shown.
+func (w *walk) copied(c Copyable, v any) error {
+	if _, ok := v.(Copied); !ok {
+		return violation("expected copyable %q, got %T", c.Class, v)
+	}
+	return c.look(w, v)
+}
