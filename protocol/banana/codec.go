@@ -986,6 +986,16 @@ type Field struct {
 // for.
 func (f *Field) In(v reflect.Value) reflect.Value { return v.Field(f.index) }
 
+// Recoded returns a generic value in the form of the field's type.
+func (f *Field) Recoded(v any) (reflect.Value, error) {
+	to := reflect.New(f.Codec.typ).Elem()
+	d, err := Recode(Limits{}, nil, func(e *Encoder) { e.Value(v) })
+	if err != nil {
+		return to, err
+	}
+	return to, f.Codec.Decode(d, to, nil)
+}
+
 // FieldsOf returns the fields of a struct type that go over the wire, in their
 // order, and whether the struct is marked as a tuple.
 func FieldsOf(t reflect.Type) (fields []Field, tuple bool, err error) {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/foolscap-go/foolscap/protocol/banana"
 	"github.com/foolscap-go/foolscap/protocol/furl"
+	"github.com/foolscap-go/foolscap/protocol/schema"
 )
 
 // The locking rule: Broker.mu guards everything that is not marked otherwise:
@@ -138,6 +139,11 @@ type Config struct {
 	// peer answers with a Failure. Nil logs none.
 	LogLocalFailures, LogRemoteFailures slog.Leveler
 
+	// Interfaces are the remote interfaces that this program knows, by name:
+	// what is called on an object that announces one of them, and what that
+	// answers, has to be what the interface allows.
+	Interfaces map[string]*schema.Interface
+
 	Logger            *slog.Logger
 	Observer          Observer
 	Inbound, Outbound []Interceptor
@@ -204,10 +210,12 @@ type Broker struct {
 	encC banana.EncoderConfig // does not change
 
 	// Owned by the reader.
-	dec   *banana.Decoder
-	decC  banana.DecoderConfig
-	fresh []*Remote // references of the message that is being read
-	gifts gifts     // likewise
+	dec *banana.Decoder
+	// tasting is for the constraints on what is being read.
+	tasting schema.Tasting
+	decC    banana.DecoderConfig
+	fresh   []*Remote // references of the message that is being read
+	gifts   gifts     // likewise
 	// keeping says that the answer to the call that is being read is kept.
 	keeping bool
 	// noGifts says that the answer that is being read is of no use as one.

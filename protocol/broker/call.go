@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/foolscap-go/foolscap/protocol/banana"
+	"github.com/foolscap-go/foolscap/protocol/schema"
 )
 
 // callTable holds our calls that wait for an answer.
@@ -60,12 +61,14 @@ type Pending struct {
 	// ptr points to the result; only the reader writes there, until done.
 	ptr   any
 	codec *banana.Codec
-	into  reflect.Value
-	done  chan struct{} // closed at the end, or sent to if the Pending is lone
-	over  atomic.Bool   // it has ended
-	lone  bool          // made by borrowPending
-	kept  bool          // the queue has item for longer than the call lasts
-	gone  bool          // it is not in the table any more; mu is held
+	// schema is what the object's interface says of the method, or nil.
+	schema *schema.Method
+	into   reflect.Value
+	done   chan struct{} // closed at the end, or sent to if the Pending is lone
+	over   atomic.Bool   // it has ended
+	lone   bool          // made by borrowPending
+	kept   bool          // the queue has item for longer than the call lasts
+	gone   bool          // it is not in the table any more; mu is held
 	// answered: the answer has been read, and its introductions are awaited.
 	answered bool
 	gifts    gifts // these
@@ -144,8 +147,25 @@ type callee struct {
 	keep   bool // calls are to be made on the answer
 }
 
+// declares returns what the interface of what is called says of a method, or nil,
+// and objects to arguments that it does not have.
+func (to callee) declares(method string, args Args) (*schema.Method, error) {
+	var i *schema.Interface
+	switch {
+	case to.answer != nil:
+		i = to.answer.declared
+	case to.object != nil:
+		i = to.object.declared
+	}
+	s, err := declaredCall(i, method)
+	if s != nil {
+		err = checkGiven(args, s)
+	}
+	return s, err
+}
+
 // encodeCall builds a call. With borrow, long byte strings are not copied.
-func (b *Broker) encodeCall(req int64, to callee, method string, args Args, borrow bool) (*banana.Message, error) {
+func (b *Broker) encodeCall(req int64, to callee, method string, declared *schema.Method, args Args, borrow bool) (*banana.Message, error) {
 	e := banana.NewEncoder(&b.encC, borrow)
 	target, flags := int64(0), int64(0)
 	switch {
@@ -167,7 +187,12 @@ func (b *Broker) encodeCall(req int64, to callee, method string, args Args, borr
 	}
 	e.Int(target)
 	e.Name(method)
-	err := writeArguments(e, args)
+	var err error
+	if declared != nil {
+		err = writeDeclared(e, args, declared)
+	} else {
+		err = writeArguments(e, args)
+	}
 	e.Close()
 	m, held, finish := e.Finish()
 	if finish != nil {
@@ -188,7 +213,7 @@ func writeArguments(e *banana.Encoder, args Args) error {
 	e.Int(int64(len(args.Positional)))
 	for i, v := range args.Positional {
 		if err := e.Value(v); err != nil {
-			return encodeArgument(err, i, "")
+			return encodeAt(err, "argument "+strconv.Itoa(i))
 		}
 	}
 	if len(args.Keyword) == 0 {
@@ -197,7 +222,7 @@ func writeArguments(e *banana.Encoder, args Args) error {
 	for _, name := range slices.Sorted(maps.Keys(args.Keyword)) {
 		e.Name(name)
 		if err := e.Value(args.Keyword[name]); err != nil {
-			return encodeArgument(err, 0, name)
+			return encodeAt(err, "argument "+name)
 		}
 	}
 	return nil
@@ -224,15 +249,18 @@ func (b *Broker) begin(ctx context.Context, p *Pending, to callee, args Args, le
 	if ctx.Err() != nil {
 		return b.callError(p, NotSent, ctxError(ctx))
 	}
+	var err error
+	if p.schema, err = to.declares(method, args); err != nil {
+		return b.callError(p, NotSent, err)
+	}
 	b.mu.Lock()
-	err := b.hold(r)
-	if err != nil {
+	if err := b.hold(r); err != nil {
 		b.mu.Unlock()
 		return b.callError(p, NotSent, err)
 	}
 	p.req = b.nextRequest()
 	b.mu.Unlock()
-	m, err := b.encodeCall(p.req, to, method, args, lend)
+	m, err := b.encodeCall(p.req, to, method, p.schema, args, lend)
 	if err != nil {
 		if r != nil {
 			releaseHandle(handle{b, r.p})
@@ -441,8 +469,12 @@ func (b *Broker) oneway(ctx context.Context, to callee, method string, args Args
 	if ctx.Err() != nil {
 		return b.callError(p, NotSent, ctxError(ctx))
 	}
+	declared, err := to.declares(method, args)
+	if err != nil {
+		return b.callError(p, NotSent, err)
+	}
 	b.mu.Lock()
-	err := b.hold(r)
+	err = b.hold(r)
 	b.mu.Unlock()
 	if err != nil {
 		return b.callError(p, NotSent, err)
@@ -450,7 +482,7 @@ func (b *Broker) oneway(ctx context.Context, to callee, method string, args Args
 	if r != nil {
 		defer releaseHandle(handle{b, r.p}) // the release is queued behind the call
 	}
-	m, err := b.encodeCall(0, to, method, args, false)
+	m, err := b.encodeCall(0, to, method, declared, args, false)
 	if err != nil {
 		return b.callError(p, NotSent, err)
 	}
@@ -503,15 +535,10 @@ func (b *Broker) GetReference(ctx context.Context, name string) (banana.External
 	return x, nil
 }
 
-func encodeArgument(err error, i int, name string) error {
-	var e *banana.EncodeError
-	if !errors.As(err, &e) {
-		return err
+// encodeAt says in which part of a message something cannot be sent.
+func encodeAt(err error, where string) error {
+	if e, ok := errors.AsType[*banana.EncodeError](err); ok {
+		e.Path = append([]string{where}, e.Path...)
 	}
-	where := "argument " + name
-	if name == "" {
-		where = "argument " + strconv.Itoa(i)
-	}
-	e.Path = append([]string{where}, e.Path...)
 	return err
 }

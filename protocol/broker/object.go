@@ -6,6 +6,7 @@ import (
 	"reflect"
 
 	"github.com/foolscap-go/foolscap/protocol/banana"
+	"github.com/foolscap-go/foolscap/protocol/schema"
 )
 
 // Args are arguments as they come over the wire, for methods and callers that
@@ -21,6 +22,7 @@ type Args struct {
 // is the same object for that peer each time it is sent.
 type Object struct {
 	iface    string
+	declared *schema.Interface // what is enforced, or nil
 	methods  map[string]*Method
 	others   func(name string) *Method
 	function bool
@@ -192,137 +194,5 @@ func checkArgs(t reflect.Type) error {
 func checkResult(name string, t reflect.Type) {
 	if _, err := banana.CodecOf(t); err != nil {
 		panic(fmt.Sprintf("foolscap: method %q: %v", name, err))
-	}
-}
-
-// plan is how the arguments of a method are read.
-type plan struct {
-	raw    bool // into Args
-	fields []banana.Field
-	byName map[string]int
-}
-
-func planOf(method string, t reflect.Type) *plan {
-	if err := checkArgs(t); err != nil {
-		panic(fmt.Sprintf("foolscap: method %q: %v", method, err))
-	}
-	if t == argsType {
-		return &plan{raw: true}
-	}
-	fields, _, _ := banana.FieldsOf(t)
-	p := &plan{fields: fields, byName: make(map[string]int, len(fields))}
-	for i := range fields {
-		p.byName[fields[i].Name] = i
-	}
-	return p
-}
-
-// maxName is the longest name of a method or a keyword, in bytes.
-const maxName = 1000
-
-// read reads an arguments sequence, up to and including its CLOSE.
-func (p *plan) read(d *banana.Decoder, ptr any, v reflect.Value) error {
-	opentype, end, err := d.NextOpen("arguments")
-	switch {
-	case err != nil:
-		if v, ok := err.(*banana.Violation); ok && v.Err == nil { // a token where a sequence must be
-			return &banana.ProtocolError{Reason: v.Reason}
-		}
-		return err
-	case end:
-		return &banana.ProtocolError{Reason: "a call without arguments"}
-	case opentype != "arguments":
-		return &banana.ProtocolError{Reason: "a call with " + opentype + " in place of arguments"}
-	}
-	n, err := d.Int("the number of positional arguments")
-	if err != nil {
-		return err
-	}
-	if n < 0 {
-		return &banana.ProtocolError{Reason: "a negative number of arguments"}
-	}
-	if p.raw {
-		return p.readRaw(d, ptr.(*Args), n)
-	}
-	if n > int64(len(p.fields)) {
-		return &banana.Violation{Reason: fmt.Sprintf("takes %d arguments, got %d", len(p.fields), n)}
-	}
-	// Which ones were given; methods have few arguments.
-	var few [16]bool
-	given := few[:]
-	if len(p.fields) > len(few) {
-		given = make([]bool, len(p.fields))
-	}
-	for i := range int(n) {
-		f := &p.fields[i]
-		if err := f.Codec.Decode(d, f.In(v), nil); err != nil {
-			return argumentAt(err, f.Name)
-		}
-		given[i] = true
-	}
-	for {
-		name, end, err := d.NextName("the name of an argument", maxName)
-		if err != nil {
-			return err
-		}
-		if end {
-			break
-		}
-		i, ok := p.byName[string(name)]
-		if !ok {
-			return &banana.Violation{Reason: fmt.Sprintf("unknown argument %.40q", name)}
-		}
-		if int64(i) < n {
-			return &banana.Violation{Reason: fmt.Sprintf("argument %q is given by position and by name", p.fields[i].Name)}
-		}
-		f := &p.fields[i]
-		if given[i] { // the last one counts, as a whole
-			f.In(v).SetZero()
-		}
-		if err := f.Codec.Decode(d, f.In(v), nil); err != nil {
-			return argumentAt(err, f.Name)
-		}
-		given[i] = true
-	}
-	for i := range p.fields {
-		if !given[i] && !p.fields[i].Optional {
-			return &banana.Violation{Reason: fmt.Sprintf("missing argument %q", p.fields[i].Name)}
-		}
-	}
-	return nil
-}
-
-func argumentAt(err error, name string) error {
-	return banana.At(err, fmt.Sprintf("argument %.40q", name))
-}
-
-func (p *plan) readRaw(d *banana.Decoder, a *Args, n int64) error {
-	for i := range n {
-		v, err := d.Value(nil)
-		if err != nil {
-			return banana.At(err, fmt.Sprintf("argument %d", i))
-		}
-		if err := d.Charge(32); err != nil {
-			return err
-		}
-		a.Positional = append(a.Positional, v)
-	}
-	for {
-		b, end, err := d.NextName("the name of an argument", maxName)
-		if err != nil || end {
-			return err
-		}
-		name := string(b)
-		v, err := d.Value(nil)
-		if err != nil {
-			return argumentAt(err, name)
-		}
-		if err := d.Charge(128 + len(name)); err != nil {
-			return err
-		}
-		if a.Keyword == nil {
-			a.Keyword = make(map[string]any)
-		}
-		a.Keyword[name] = v
 	}
 }

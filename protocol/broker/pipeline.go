@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/foolscap-go/foolscap/protocol/banana"
+	"github.com/foolscap-go/foolscap/protocol/schema"
 )
 
 // What the peer has asked us to keep: docs/pipelining.md.
@@ -204,7 +205,7 @@ func (b *Broker) answerKept(in *inbound, method string, result any, err error, w
 		result, obj, objErr = b.objectOf(result)
 	}
 	var failed []failedCall
-	b.answerThen(in.req, result, err, written, func(sent error) {
+	b.answerThen(in.req, in.method, result, err, written, func(sent error) {
 		if sent != nil {
 			obj, objErr = nil, sent
 		}
@@ -270,7 +271,7 @@ func (b *Broker) fail(in *inbound, method string, err error) {
 	if in.keep {
 		b.answerKept(in, method, nil, err, false)
 	} else {
-		b.answer(in.req, nil, err, false)
+		b.answer(in.req, nil, nil, err, false)
 	}
 	b.account.Release(in.charge)
 	in.gifts.drop()
@@ -338,5 +339,5 @@ func (in *inbound) arguments() error {
 	if _, err := d.Begin(); err != nil {
 		return err
 	}
-	return in.method.plan.read(d, ptr, v)
+	return in.method.plan.read(d, ptr, v, new(schema.Tasting))
 }

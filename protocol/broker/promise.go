@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/foolscap-go/foolscap/protocol/banana"
+	"github.com/foolscap-go/foolscap/protocol/schema"
 )
 
 // Pipelining is the name of the extension by which calls are made on answers
@@ -36,6 +37,13 @@ var ErrNotRun = errors.New("not run, because the call that it builds on has fail
 // at once, and run at the peer when that call has; with a peer that does not
 // know Pipelining they wait for the answer here. It is safe for concurrent use.
 type Promise struct {
+	*promised
+	// declared is what calls on it have to be, or nil.
+	declared *schema.Interface
+}
+
+// promised is what all views of a promise share.
+type promised struct {
 	b      *Broker
 	call   *Pending // nil if interceptors make it
 	method string
@@ -90,7 +98,7 @@ func (b *Broker) LookUp(ctx context.Context, name string) (*Promise, error) {
 			return nil, ErrTooEarly
 		}
 	}
-	p := &Promise{b: b, method: "getReferenceByName", secret: name, waits: !b.pipes, done: make(chan struct{})}
+	p := &Promise{promised: &promised{b: b, method: "getReferenceByName", secret: name, waits: !b.pipes, done: make(chan struct{})}}
 	p.root = p
 	return p, p.begin(ctx, callee{}, Args{Keyword: map[string]any{"name": []byte(name)}})
 }
@@ -103,7 +111,7 @@ func (b *Broker) interceptedPromise(ctx context.Context, iface, method string, a
 	}
 	b.wg.Add(1)
 	b.mu.Unlock()
-	p := &Promise{b: b, method: method, waits: true, done: make(chan struct{})}
+	p := &Promise{promised: &promised{b: b, method: method, waits: true, done: make(chan struct{})}}
 	ctx = context.WithoutCancel(ctx) // that of Promise is about sending alone
 	go func() {
 		defer b.wg.Done()
@@ -131,7 +139,7 @@ func (b *Broker) interceptedPromise(ctx context.Context, iface, method string, a
 func (b *Broker) Pipelines() bool { return b.pipes }
 
 func (b *Broker) promise(ctx context.Context, to callee, method string, args Args) (*Promise, error) {
-	p := &Promise{b: b, method: method, waits: !b.pipes, done: make(chan struct{})}
+	p := &Promise{promised: &promised{b: b, method: method, waits: !b.pipes, done: make(chan struct{})}}
 	if to.answer != nil {
 		p.root = to.answer.root
 	}
@@ -196,6 +204,9 @@ func (p *Promise) answer(err error) (*Remote, error) {
 	}
 	return nil, &CallError{Peer: p.b.peer, Method: p.method, Sent: Answered, Err: &banana.Violation{Reason: "the answer is not an object of the other side, on which calls could be made"}}
 }
+
+// As returns the same promise, whose calls have to be what i allows.
+func (p *Promise) As(i *schema.Interface) *Promise { return &Promise{p.promised, i} }
 
 // Broker returns the connection of the promise.
 func (p *Promise) Broker() *Broker { return p.b }

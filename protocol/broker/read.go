@@ -12,6 +12,7 @@ import (
 // readMessage reads one message and does what it asks for. An error ends the
 // connection.
 func (b *Broker) readMessage() error {
+	b.tasting.Reset()
 	opentype, err := b.dec.Begin()
 	if err == nil {
 		switch opentype {
@@ -128,7 +129,7 @@ func (b *Broker) readCall(pipelined bool) error {
 		if in.keep {
 			b.answerKept(in, method, result, err, false)
 		} else {
-			b.answer(req, result, err, false)
+			b.answer(req, in.method, result, err, false)
 		}
 		b.account.Release(in.charge)
 		return nil
@@ -185,7 +186,7 @@ func (b *Broker) readRequest(req int64, pipelined bool) (in *inbound, name strin
 	if err := b.dec.Charge(256 + int(v.Type().Size())); err != nil {
 		return nil, method.name, err
 	}
-	if err := method.plan.read(b.dec, ptr, v); err != nil {
+	if err := method.plan.read(b.dec, ptr, v, &b.tasting); err != nil {
 		return nil, method.name, err
 	}
 	if err := b.dec.Close("call"); err != nil {
@@ -207,7 +208,7 @@ func (b *Broker) readLate(in *inbound, on int64, name string) (*inbound, string,
 	if err := b.dec.Charge(512 + len(name)); err != nil {
 		return nil, name, err
 	}
-	if err := lateArguments.read(b.dec, &in.late.args, reflect.Value{}); err != nil {
+	if err := lateArguments.read(b.dec, &in.late.args, reflect.Value{}, nil); err != nil {
 		return nil, name, err
 	}
 	return in, name, b.dec.Close("call")
@@ -258,7 +259,7 @@ func (b *Broker) violated(req int64, err error) error {
 	b.observeLimit(v)
 	b.log.Debug("a call is refused", "peer", b.peer.Short(), "error", v)
 	if !errors.Is(v, banana.ErrAborted) {
-		b.answer(req, nil, v, false)
+		b.answer(req, nil, nil, v, false)
 	}
 	return nil
 }
@@ -370,8 +371,12 @@ func (p *Pending) read(d *banana.Decoder) error {
 		_, err := d.Value(nil)
 		return err
 	}
-	if err := p.codec.Decode(d, p.into, nil); err != nil {
-		return banana.At(err, "result")
+	var taster banana.Taster
+	if p.schema != nil {
+		taster = p.b.tasting.Taster(p.schema.Result)
+	}
+	if err := p.codec.Decode(d, p.into, taster); err != nil {
+		return place(err, "result", p.schema)
 	}
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/foolscap-go/foolscap/protocol/banana"
 	"github.com/foolscap-go/foolscap/protocol/furl"
+	"github.com/foolscap-go/foolscap/protocol/schema"
 )
 
 // refTables are the objects that pass between the two sides of a connection.
@@ -95,10 +96,12 @@ func (b *Broker) Tables() Tables {
 // is a handle of its own; the peer is told that we have released the object
 // when the last one is closed or found unreachable by the garbage collector.
 type Remote struct {
-	b       *Broker
-	p       *proxy
-	closed  atomic.Bool
-	cleanup runtime.Cleanup
+	b *Broker
+	p *proxy
+	// declared is what its calls have to be, or nil.
+	declared *schema.Interface
+	closed   atomic.Bool
+	cleanup  runtime.Cleanup
 }
 
 // handle is what the cleanup of a Remote needs.
@@ -546,9 +549,32 @@ func (b *Broker) receive(clid int64, iface, f string) (*Remote, error) {
 	}
 	p.received++
 	p.handles++
-	r := &Remote{b: b, p: p}
+	return b.newRemote(p, b.cfg.Interfaces[p.iface]), nil
+}
+
+// newRemote returns a handle, which p has counted. mu is held.
+func (b *Broker) newRemote(p *proxy, declared *schema.Interface) *Remote {
+	r := &Remote{b: b, p: p, declared: declared}
 	r.cleanup = runtime.AddCleanup(r, releaseHandle, handle{b, p})
-	return r, nil
+	return r
+}
+
+// As returns another handle on the object, whose calls have to be what i allows;
+// or, if r was closed, r itself.
+func (r *Remote) As(i *schema.Interface) *Remote {
+	r.b.mu.Lock()
+	defer r.b.mu.Unlock()
+	if r.p.handles == 0 {
+		return r
+	}
+	r.p.handles++
+	return r.b.newRemote(r.p, i)
+}
+
+// Implements reports whether the object was announced with the interface of that
+// name, or with one known here that extends it.
+func (r *Remote) Implements(name string) bool {
+	return name == r.Interface() || r.declared != nil && r.declared.Is(name)
 }
 
 // dropReceived counts a reference that was received and is not kept.

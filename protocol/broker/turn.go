@@ -264,7 +264,7 @@ func (b *Broker) run(in *inbound) {
 	if in.keep {
 		b.answerKept(in, in.method.name, result, err, true)
 	} else {
-		b.answer(in.req, result, err, true)
+		b.answer(in.req, in.method, result, err, true)
 	}
 	b.account.Release(in.charge)
 }
@@ -319,15 +319,16 @@ func (b *Broker) panicked(who, method string, v any) error {
 	return &panicError{v, stack}
 }
 
-// answer queues the answer to request req, or the error. With written, the
+// answer queues the answer to request req, or the error. by is the method that has
+// run, if one has. With written, the
 // caller sees to it that it gets written.
-func (b *Broker) answer(req int64, result any, err error, written bool) {
-	b.answerThen(req, result, err, written, func(error) {})
+func (b *Broker) answer(req int64, by *Method, result any, err error, written bool) {
+	b.answerThen(req, by, result, err, written, func(error) {})
 }
 
 // answerThen is answer that calls then in the moment in which the answer, or the
 // error, gets its place in the queue. mu is held during the call.
-func (b *Broker) answerThen(req int64, result any, err error, written bool, then func(sent error)) {
+func (b *Broker) answerThen(req int64, by *Method, result any, err error, written bool, then func(sent error)) {
 	if req == 0 {
 		if err != nil {
 			b.log.Debug("a call without answer failed", "peer", b.peer.Short(), "error", err)
@@ -338,7 +339,7 @@ func (b *Broker) answerThen(req int64, result any, err error, written bool, then
 		e := banana.NewEncoder(&b.encC, false)
 		e.Open("answer")
 		e.Int(req)
-		e.Value(result)
+		writeResult(e, result, by)
 		e.Close()
 		m, held, encode := e.Finish()
 		if encode == nil {

@@ -15,9 +15,9 @@ import (
 type Interface struct {
 	// Name is the name on the wire, such as "RICalculator.example.org".
 	Name string
-	// Extends are the names of the interfaces whose methods it has too.
+	// Extends are the names of the interfaces that it extends, directly or not.
 	Extends []string
-	// Methods are its own methods.
+	// Methods are its methods, those that it has from others included.
 	Methods []*Method
 }
 
@@ -76,7 +76,12 @@ func isInterfaceName(s string) bool {
 	})
 }
 
-// Method returns the method of that name among its own, or nil.
+// Is reports whether the interface has that name, or extends one that does.
+func (i *Interface) Is(name string) bool {
+	return i.Name == name || slices.Contains(i.Extends, name)
+}
+
+// Method returns the method of that name, or nil.
 func (i *Interface) Method(name string) *Method {
 	for _, m := range i.Methods {
 		if m.Name == name {

@@ -489,15 +489,11 @@ func init() { // they refer to each other by way of the parser
 		"referenceable": func(*operands) Constraint { return Referenceable{} },
 		"interface": func(o *operands) Constraint {
 			names := o.texts()
-			if len(names) == 0 || len(names[0]) == 0 {
+			if len(names) != 1 || len(names[0]) == 0 {
 				o.p.fail(o.at, "interface takes a name in quotes")
 				return nil
 			}
-			c := RemoteInterface{Name: names[0]}
-			if len(names) > 1 {
-				c.Extensions = names[1:]
-			}
-			return c
+			return RemoteInterface{Name: names[0]}
 		},
 		"struct":   func(o *operands) Constraint { return Struct{Fields: o.fields()} },
 		"attrdict": func(o *operands) Constraint { return AttrDict{Fields: o.fields(), Unknown: o.unknown()} },

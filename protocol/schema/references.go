@@ -1,8 +1,6 @@
 package schema
 
 import (
-	"slices"
-
 	"github.com/foolscap-go/foolscap/protocol/banana"
 )
 
@@ -34,11 +32,10 @@ func (Referenceable) open(Constraint, *Tasting, kinds, string) (banana.Taster, e
 // has the interface, other than in Python, which accepts none.
 type RemoteInterface struct {
 	sequence
-	// Name is the name of the interface on the wire.
+	// Name is the name of the interface on the wire. One that extends it is
+	// accepted too, if it is known to the value: by a method
+	// Implements(name string) bool.
 	Name string
-	// Extensions are the names of interfaces that extend it: they are
-	// accepted too.
-	Extensions []string
 }
 
 func (c RemoteInterface) Taster() banana.Taster  { return taster(c) }
@@ -68,11 +65,15 @@ func interfaceOf(v any) string {
 }
 
 func (c RemoteInterface) look(_ *walk, v any) error {
-	switch name := interfaceOf(v); {
-	case name == "":
+	if i, ok := v.(interface{ Implements(name string) bool }); ok && i.Implements(c.Name) {
+		return nil
+	}
+	switch name := interfaceOf(v); name {
+	case "":
 		return violation("expected a reference with the interface %q, got one without", c.Name)
-	case name != c.Name && !slices.Contains(c.Extensions, name):
+	case c.Name:
+		return nil
+	default:
 		return violation("expected a reference with the interface %q, got one with %.100q", c.Name, name)
 	}
-	return nil
 }

@@ -174,11 +174,7 @@ func (c Optional) String() string {
 func (Referenceable) String() string { return "referenceable" }
 
 func (c RemoteInterface) String() string {
-	b := begin("interface").add(strconv.Quote(c.Name))
-	for _, name := range c.Extensions {
-		b.add(strconv.Quote(name))
-	}
-	return b.end()
+	return begin("interface").add(strconv.Quote(c.Name)).end()
 }
 
 func (c Struct) String() string   { return begin("struct").fields(c.Fields, RefuseUnknown).always() }
