@@ -32,13 +32,14 @@ type member interface {
 
 type goMember struct {
 	tub  *tub.Tub
+	desk *desk
 	gave atomic.Int64 // and was not acknowledged
 	at   furl.FURL
 	refs map[member]*tub.Ref
 }
 
 func newGoMember(t *testing.T, options tub.Options) *goMember {
-	g := &goMember{refs: make(map[member]*tub.Ref)}
+	g := &goMember{desk: newDesk(), refs: make(map[member]*tub.Ref)}
 	options.Observer = func(e tub.Event) {
 		switch {
 		case e.Kind != tub.EventGift || e.Inbound:
@@ -50,7 +51,7 @@ func newGoMember(t *testing.T, options tub.Options) *goMember {
 	}
 	g.tub = startTub(t, identity(t, pypeer.Middling), options)
 	listen(t, g.tub)
-	g.at = register(t, g.tub, newDesk().object)
+	g.at = register(t, g.tub, g.desk.object)
 	return g
 }
 

@@ -45,19 +45,24 @@ func Call[T any](ctx context.Context, r *Ref, method string, args ...any) (T, er
 	if err != nil {
 		return zero, r.notSent(method, err)
 	}
-	to, err := r.calleeFor(ctx, args)
-	if err != nil {
-		return zero, r.unresolved(method, err)
-	}
 	// The reader may still write to result when the call is cancelled, so it
 	// is looked at only when it is known to be complete.
 	result := new(T)
-	err = to.Call(ctx, method, argsOf(args), result, codec)
-	runtime.KeepAlive(r)
-	if err != nil {
+	if err := r.call(ctx, method, args, result, codec); err != nil {
 		return zero, err
 	}
 	return *result, nil
+}
+
+// call is Call for a result of codec's type, which ptr points to.
+func (r *Ref) call(ctx context.Context, method string, args []any, ptr any, codec *banana.Codec) error {
+	to, err := r.calleeFor(ctx, args)
+	if err != nil {
+		return r.unresolved(method, err)
+	}
+	err = to.Call(ctx, method, argsOf(args), ptr, codec)
+	runtime.KeepAlive(r)
+	return err
 }
 
 // A Pending is a call that was started and not waited for.

@@ -252,6 +252,12 @@ func (t *Tub) passing(o *Object) string {
 	if len(hints) == 0 {
 		return ""
 	}
+	return furl.FURL{TubID: t.TubID(), Hints: hints, Name: t.lasting(o)}.Reveal()
+}
+
+// lasting returns a name that an object has for at least as long as somebody
+// refers to it.
+func (t *Tub) lasting(o *Object) furl.Swissnum {
 	n := &t.names
 	n.mu.Lock()
 	name, ok := n.byObj[o]
@@ -266,11 +272,8 @@ func (t *Tub) passing(o *Object) string {
 		runtime.AddCleanup(o, n.forget, w)
 	}
 	n.mu.Unlock()
-	s, err := furl.ParseSwissnum(name)
-	if err != nil {
-		return ""
-	}
-	return furl.FURL{TubID: t.TubID(), Hints: hints, Name: s}.Reveal()
+	s, _ := furl.ParseSwissnum(name) // which it was when it was registered
+	return s
 }
 
 // forget removes the name of an object that nobody holds any more.

@@ -28,6 +28,7 @@ const (
 	EventReference  = broker.EventReference
 	EventGift       = broker.EventGift
 	EventLimit      = broker.EventLimit
+	EventRevoke     = broker.EventRevoke
 )
 
 func now() time.Time { return time.Now() }

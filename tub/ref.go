@@ -22,6 +22,9 @@ import (
 // side learns that the object is not needed any more once all of them are
 // closed, or found unreachable by the garbage collector.
 //
+// A Ref may stand for a function, or a bound method of Python: then it is called
+// with the empty name, see [Func].
+//
 // An unresolved Ref comes from [Tub.Ref]: its first call connects, and calls
 // after a loss connect anew. A promised Ref comes from [Promise]: it stands for
 // what a call will return, and ends with the connection of that call.
@@ -33,6 +36,7 @@ type Ref struct {
 	promised *broker.Promise // of a promised Ref
 	furl     furl.FURL       // of a Ref made by Tub.Ref or Tub.Connect, or an introduction
 	receipt  *broker.Receipt // of an introduction, until it is acknowledged
+	own      *Object         // that of this Tub which it stands for, of a Ref made by refTo
 
 	resolving chan struct{} // who holds it resolves
 	mu        sync.Mutex
@@ -68,6 +72,18 @@ func (t *Tub) Connect(ctx context.Context, f furl.FURL) (*Ref, error) {
 func (t *Tub) Ref(f furl.FURL) *Ref {
 	return &Ref{t: t, furl: f, resolving: make(chan struct{}, 1)}
 }
+
+// refTo returns a reference to an object of the Tub itself.
+func (t *Tub) refTo(o *Object) *Ref {
+	r := t.Ref(furl.FURL{TubID: t.TubID(), Name: t.lasting(o)})
+	r.own = o
+	return r
+}
+
+// ref is found in what embeds a Ref, too.
+func (r *Ref) ref() *Ref { return r }
+
+type hasRef interface{ ref() *Ref }
 
 // complete returns an error for a FURL that is not.
 func complete(f furl.FURL) error {
@@ -161,8 +177,8 @@ func (r *Ref) calleeFor(ctx context.Context, args []any) (callee, error) {
 		return nil, err
 	}
 	for _, a := range args {
-		if other, ok := a.(*Ref); ok && other != nil {
-			if p := other.pending(); p != nil {
+		if other, ok := a.(hasRef); ok && other.ref() != nil {
+			if p := other.ref().pending(); p != nil {
 				p.Wait(ctx) // an error shows when it is sent
 			}
 		}
@@ -281,6 +297,8 @@ func (r *Ref) sendable(t *Tub, b *broker.Broker) (any, error) {
 	switch {
 	case err != nil:
 		return nil, err
+	case r.own != nil:
+		return r.own, nil
 	case remote == nil && r.promised != nil:
 		return nil, errPromised
 	case remote == nil: // it need not be connected to be handed on
@@ -335,15 +353,31 @@ func (r *Ref) Peer() furl.TubID {
 // Interface returns the name of the remote interface that the object was
 // announced with, or "".
 func (r *Ref) Interface() string {
+	if r.own != nil {
+		return r.own.Interface()
+	}
 	if remote := r.current(); remote != nil {
 		return remote.Interface()
 	}
 	return ""
 }
 
+// Function reports whether the reference is known to stand for a function.
+func (r *Ref) Function() bool {
+	if r.own != nil {
+		return r.own.Function()
+	}
+	remote := r.current()
+	return remote != nil && remote.Function()
+}
+
 // FURL returns the FURL by which the object can be reached by others, or
 // false if none is known.
 func (r *Ref) FURL() (furl.FURL, bool) {
+	if r.own != nil {
+		f, err := furl.Parse(r.t.passing(r.own))
+		return f, err == nil
+	}
 	if remote := r.current(); remote != nil && r.furl.Name.IsZero() {
 		if f, err := furl.Parse(remote.FURL()); err == nil {
 			return f, true
@@ -405,8 +439,10 @@ func (h *host) Unwrap(v banana.External, b *broker.Broker) (any, error) {
 	switch v := v.(type) {
 	case *Object:
 		return v, nil
-	case *Ref:
-		return v.sendable((*Tub)(h), b)
+	case hasRef:
+		if ref := v.ref(); ref != nil {
+			return ref.sendable((*Tub)(h), b)
+		}
 	}
 	return nil, fmt.Errorf("%T is not an object or reference of Foolscap", v)
 }

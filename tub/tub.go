@@ -96,6 +96,10 @@ type Options struct {
 	// included, and hold up the calls behind it; default 30 seconds.
 	IntroductionTimeout time.Duration
 
+	// Stubs are for Go interfaces whose values go by reference. Where a value
+	// implements several of them, the first one is taken.
+	Stubs []Stub
+
 	// NoHandlers leaves out the handler for tcp hints that a Tub otherwise
 	// has from the beginning.
 	NoHandlers bool
@@ -110,6 +114,7 @@ type Tub struct {
 	local *negotiate.Local
 	conf  *broker.Config
 	names nameTable
+	stubs stubTable
 	// networks returns those that this machine has an address in.
 	networks func() []netip.Prefix
 
@@ -156,6 +161,9 @@ func New(id *Identity, opts *Options) (*Tub, error) {
 	}
 	o := &t.opts
 	o.hide()
+	if err := t.stubs.init(o.Stubs); err != nil {
+		return nil, err
+	}
 	t.log = o.Logger
 	if t.log == nil {
 		t.log = slog.New(slog.DiscardHandler)

@@ -192,6 +192,14 @@ class Root(Offered):
         """One call for each value, all sent before any is answered; the answers in the order of the values."""
         return defer.gatherResults([ref.callRemote(text(method), value) for value in values])
 
+    def remote_call_function(self, function, value):
+        """Calls what is a bound method, or a function, on the other side."""
+        return function.callRemote(value=value)
+
+    def remote_call_held(self, value):
+        """Calls every function that is held; the answers in their order."""
+        return defer.gatherResults([function.callRemote(value=value) for function in self.held])
+
     def remote_bounce(self, ref, depth):
         """Calls bounce on the other side, which calls it here, and so on; how many calls that took."""
         if depth == 0:

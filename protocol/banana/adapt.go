@@ -29,8 +29,7 @@ func adapted(t reflect.Type) bool {
 	return t.Implements(readerType)
 }
 
-// encAdapted appends what stands for v. What an interface holds may have a
-// form of its own.
+// encAdapted appends what stands for v.
 func encAdapted(e *Encoder, v reflect.Value) error {
 	switch v.Kind() {
 	case reflect.Interface, reflect.Pointer, reflect.Func, reflect.Map, reflect.Slice:
@@ -38,17 +37,28 @@ func encAdapted(e *Encoder, v reflect.Value) error {
 			return e.none()
 		}
 	}
-	if v.Kind() == reflect.Interface && !adapted(v.Elem().Type()) {
+	if v.Kind() == reflect.Interface { // what it holds may have a form of its own
 		return e.Value(v.Interface())
 	}
+	if done, err := e.adapt(v.Interface()); done {
+		return err
+	}
+	return e.fail(cannotEncode("a %s cannot be sent here", v.Type()))
+}
+
+// adapt appends what stands for v, if anything does.
+func (e *Encoder) adapt(v any) (done bool, err error) {
 	if e.cfg.Adapt == nil {
-		return e.fail(cannotEncode("a %s cannot be sent here", v.Type()))
+		return false, nil
 	}
-	x, err := e.cfg.Adapt(v.Interface())
-	if err != nil {
-		return e.fail(&EncodeError{Err: err})
+	x, err := e.cfg.Adapt(v)
+	switch {
+	case err != nil:
+		return true, e.fail(&EncodeError{Err: err})
+	case x == nil:
+		return false, nil
 	}
-	return e.external(x)
+	return true, e.external(x)
 }
 
 // decAdapted makes of what has arrived by reference a value of v's type.

@@ -186,7 +186,7 @@ func (d *Decoder) convert(at *ref, v reflect.Value, c *Codec) error {
 	if err := d.charge(2 * int64(m.size)); err != nil {
 		return err
 	}
-	sub := m.decoder(l)
+	sub := m.decoder(l, d.cfg.Adapt)
 	if _, err := sub.Begin(); err != nil {
 		return err
 	}

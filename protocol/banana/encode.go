@@ -26,8 +26,10 @@ type EncoderConfig struct {
 	// what the message is to hold for it until it goes out, or why it
 	// cannot be sent. Nil refuses every one.
 	External func(External) (any, error)
-	// Adapt is asked what stands for a function, a reader, or a value of an
-	// interface type. Nil refuses every one.
+	// Adapt is asked what stands for a function, a reader, or another value
+	// whose type has methods; nil stands for nothing else, and then functions
+	// and readers are refused, others go in their own form. Without Adapt all
+	// do so.
 	Adapt func(v any) (External, error)
 }
 
@@ -396,6 +398,11 @@ func (e *Encoder) Value(v any) error {
 		return e.external(v)
 	}
 	rv := reflect.ValueOf(v)
+	if rv.NumMethod() > 0 && (rv.Kind() != reflect.Pointer || !rv.IsNil()) {
+		if done, err := e.adapt(v); done {
+			return err
+		}
+	}
 	c, err := codecOf(rv.Type())
 	if err != nil {
 		return e.fail(&EncodeError{Err: err})

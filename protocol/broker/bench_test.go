@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"fmt"
 	"log/slog"
 	"math/big"
 	"net"
@@ -23,7 +24,18 @@ type testRef struct{ r *Remote }
 
 func (testRef) BananaExternal() {}
 
-type testHost struct{ root *Object }
+// adaptsNothing is the part of a Host for functions and interfaces.
+type adaptsNothing struct{}
+
+func (adaptsNothing) Adapt(any) (banana.External, error) { return nil, nil }
+func (adaptsNothing) Adopt(x any, t reflect.Type) (reflect.Value, error) {
+	return reflect.Value{}, fmt.Errorf("%T is no %s", x, t)
+}
+
+type testHost struct {
+	adaptsNothing
+	root *Object
+}
 
 func (h testHost) Lookup(context.Context, string) (*Object, error) { return h.root, nil }
 func (h testHost) FURL(*Object) string                             { return "" }
@@ -77,7 +89,7 @@ func streamPair(tb testing.TB) (net.Conn, net.Conn, *Stream, *Stream) {
 
 func testConfig(root *Object) *Config {
 	return &Config{
-		Local: furl.TubID("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"), Host: testHost{root}, Limits: Limits{}.WithDefaults(),
+		Local: furl.TubID("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"), Host: testHost{root: root}, Limits: Limits{}.WithDefaults(),
 		Account: banana.NewAccount("Tub", 256<<20, nil), Logger: slog.New(slog.DiscardHandler),
 	}
 }

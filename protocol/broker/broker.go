@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"reflect"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -37,6 +38,12 @@ type Host interface {
 	// Unwrap is the reverse for values to be sent over b: it returns an
 	// *Object, a *Remote of b, or a *Gift.
 	Unwrap(v banana.External, b *Broker) (any, error)
+	// Adapt returns what is sent in the place of v, which is no External: nil
+	// for nothing else. See [banana.EncoderConfig].
+	Adapt(v any) (banana.External, error)
+	// Adopt makes a value of type t of x, which has come by reference: what
+	// Wrap or Introduce has returned, or an *Object. It must not wait.
+	Adopt(x any, t reflect.Type) (reflect.Value, error)
 	// Introduce is asked, by the reader, what the program is to see of an
 	// introduction. An error refuses it.
 	Introduce(i *Introduction) (banana.External, error)
@@ -225,13 +232,14 @@ func New(cfg *Config, link Link) *Broker {
 	b.stranger.Store(link.Inbound)
 	b.calls.init()
 	b.refs.init()
-	b.encC = banana.EncoderConfig{Vocab: link.Vocab, Limits: cfg.Limits.Limits, External: b.encodeExternal}
+	b.encC = banana.EncoderConfig{Vocab: link.Vocab, Limits: cfg.Limits.Limits, External: b.encodeExternal, Adapt: cfg.Host.Adapt}
 	b.decC = banana.DecoderConfig{
 		Vocab:    link.Vocab,
 		Limits:   cfg.Limits.Limits,
 		Account:  b.account,
 		Ping:     b.gotPing,
 		External: b.decodeExternal,
+		Adapt:    cfg.Host.Adopt,
 		Skipped:  b.skipped,
 	}
 	b.dec = banana.NewDecoder((*reader)(b), link.Buffered, &b.decC)

@@ -41,6 +41,21 @@ func (f *Failure) IsType(name string) bool {
 	return false
 }
 
+// Is makes the failure of a forwarder ErrRevoked here too.
+func (f *Failure) Is(target error) bool { return target == ErrRevoked && f.Type == revokedType }
+
+// revoked is the type of ErrRevoked.
+type revoked struct{}
+
+const revokedType = "foolscap.go.Revoked"
+
+func (revoked) Error() string { return "the right to call this object was revoked" }
+
+// RemoteType returns its name on the wire.
+func (revoked) RemoteType() (string, []string) {
+	return revokedType, []string{revokedType, "builtins.Exception"}
+}
+
 // A TypedError chooses what remote callers see of an error that a method
 // returns; other errors go by the name of their Go type.
 type TypedError interface {
@@ -128,6 +143,9 @@ var (
 	ErrBoundMethod = errors.New("a reference to a bound method cannot be sent back to its owner: send the object instead")
 	// ErrIntroduction: an introduction arrived, and this Tub refuses it.
 	ErrIntroduction = errors.New("introductions are not accepted here")
+	// ErrRevoked: the object only forwarded calls to another one, and does so
+	// no more. The Failure of a remote one is ErrRevoked too.
+	ErrRevoked error = revoked{}
 	// ErrUnknownName: no object has that name.
 	ErrUnknownName = errors.New("there is no object of that name")
 )

@@ -20,9 +20,11 @@ type Args struct {
 // its methods are. Its identity is the pointer: as long as a peer holds it, it
 // is the same object for that peer each time it is sent.
 type Object struct {
-	iface   string
-	methods map[string]*Method
-	value   any
+	iface    string
+	methods  map[string]*Method
+	others   func(name string) *Method
+	function bool
+	value    any
 }
 
 // NewObject returns an object with the methods. iface is the name of the
@@ -38,6 +40,38 @@ func NewObject(iface string, value any, methods ...*Method) *Object {
 		o.methods[m.name] = m
 	}
 	return o
+}
+
+// NewOpenObject returns an object whose methods find returns, nil for a name that
+// is not one. It is called once for each call, maybe with locks held, and must
+// not wait. For iface and value see NewObject.
+func NewOpenObject(iface string, value any, find func(name string) *Method) *Object {
+	return &Object{iface: iface, value: value, others: find}
+}
+
+// NewFunction returns an object that is called without the name of a method: a
+// function, which Foolscap calls a bound method. find is called with "".
+func NewFunction(value any, find func(name string) *Method) *Object {
+	return &Object{value: value, others: find, function: true}
+}
+
+// Function reports whether the object is a function.
+func (o *Object) Function() bool { return o.function }
+
+// Method returns the method that a call with that name runs, or nil. For a
+// function every name is the same.
+func (o *Object) Method(name string) *Method {
+	if o.function {
+		name = ""
+	}
+	if o.others != nil {
+		return o.others(name)
+	}
+	m := o.methods[name]
+	if m != nil && m.of != nil {
+		return m.of.Method(name)
+	}
+	return m
 }
 
 // BananaExternal marks an Object as something that goes by reference.
@@ -57,9 +91,11 @@ type Method struct {
 	// onReader says that the reader itself runs it, in place of a turn: for
 	// the protocol's own methods that never wait.
 	onReader bool
-	plan     *plan
-	newArgs  func() (ptr any, v reflect.Value)
-	invoke   func(ctx context.Context, ptr any) (any, error)
+	// of is the object whose method of that name it stands for.
+	of      *Object
+	plan    *plan
+	newArgs func() (ptr any, v reflect.Value)
+	invoke  func(ctx context.Context, ptr any) (any, error)
 }
 
 // NewMethod returns a method. A is a struct: its exported fields are the
@@ -121,6 +157,25 @@ func (m *Method) Name() string { return m.name }
 func (m *Method) Concurrent() *Method {
 	m.concurrent = true
 	return m
+}
+
+// MethodFrom returns a method of another object, which runs there. It panics when o
+// has no such method.
+func MethodFrom(o *Object, name string) *Method {
+	if o.function || o.Method(name) == nil {
+		panic(fmt.Sprintf("foolscap: there is no method %q to be had from the object", name))
+	}
+	return &Method{name: name, of: o}
+}
+
+// Around returns a method that takes and returns what m does, and runs around in
+// place of it, which may call next to run m, once.
+func (m *Method) Around(around func(ctx context.Context, next func(context.Context) (any, error)) (any, error)) *Method {
+	outer := *m
+	outer.invoke = func(ctx context.Context, ptr any) (any, error) {
+		return around(ctx, func(ctx context.Context) (any, error) { return m.invoke(ctx, ptr) })
+	}
+	return &outer
 }
 
 func checkArgs(t reflect.Type) error {

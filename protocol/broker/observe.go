@@ -18,12 +18,20 @@ const (
 	EventNegotiate  Kind = "negotiate"  // a negotiation has ended: Inbound, Elapsed, Err
 	EventConnect    Kind = "connect"    // a connection is up
 	EventDisconnect Kind = "disconnect" // a connection is gone: Err says why
-	EventCall       Kind = "call"       // a call has ended: Inbound, Method, Elapsed, Err; Detail "refused": before it ran
-	EventReference  Kind = "reference"  // a reference was received (Inbound), sent, or released
+	// A call has ended: Inbound, then with the Object, Method, Elapsed, Err;
+	// Detail "refused": before it ran.
+	EventCall Kind = "call"
+	// A reference was "sent", with the Object; or it was "released" by the peer,
+	// the last time that it was sent included: Inbound, with the Object. One of
+	// the peer's was "received", Inbound, or "released".
+	EventReference Kind = "reference"
 	// An introduction was "given" or "acknowledged"; or, Inbound, "received",
 	// "resolved", "refused" or "failed", with Err.
 	EventGift  Kind = "gift"
 	EventLimit Kind = "limit" // a limit was hit: Err is or wraps the *banana.LimitError
+	// An Object that forwards calls does so no more: Detail "revoked", "expired",
+	// or "spent" when it has forwarded as many as it may.
+	EventRevoke Kind = "revoke"
 )
 
 // An Event tells an observer what has happened. Secrets are never in it.
@@ -37,6 +45,9 @@ type Event struct {
 	Hint       furl.Hint
 	Phase      string
 	Method     string
+	// Object is that of ours that the event is about, if it is about one: the
+	// one that CallInfo has. Who keeps it keeps it alive.
+	Object *Object
 	// Detail is a word that tells events of one kind apart.
 	Detail  string
 	Elapsed time.Duration

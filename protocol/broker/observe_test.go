@@ -364,7 +364,7 @@ func TestTheObserverIsToldOfWhatHappens(t *testing.T) {
 		for _, e := range log.kinds(EventReference) {
 			details[fmt.Sprint(e.Detail, e.Inbound)]++
 		}
-		require.Equal(t, map[string]int{"sentfalse": 1, "receivedtrue": 2, "releasedfalse": 2}, details)
+		require.Equal(t, map[string]int{"sentfalse": 1, "receivedtrue": 2, "releasedfalse": 2, "releasedtrue": 1}, details)
 		limits := log.kinds(EventLimit)
 		require.Len(t, limits, 1)
 		require.Equal(t, "MaxToken", limits[0].Detail)

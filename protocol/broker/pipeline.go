@@ -175,7 +175,7 @@ func (b *Broker) waitFor(in *inbound) (waits bool, err error) {
 		waits = true
 	default:
 		in.obj = k.obj
-		if in.method = k.obj.methods[in.late.method]; in.method == nil {
+		if in.method = k.obj.Method(in.late.method); in.method == nil {
 			err = &noMethod{in.late.method}
 		}
 	}
@@ -201,7 +201,7 @@ func (b *Broker) answerKept(in *inbound, method string, result any, err error, w
 	obj := (*Object)(nil)
 	objErr := err
 	if err == nil {
-		obj, objErr = b.objectOf(result)
+		result, obj, objErr = b.objectOf(result)
 	}
 	var failed []failedCall
 	b.answerThen(in.req, result, err, written, func(sent error) {
@@ -240,7 +240,7 @@ func (b *Broker) settled(req int64, method string, obj *Object, err error) (fail
 		var why error
 		if obj == nil {
 			why = notRun(k.method, err)
-		} else if in.method = obj.methods[in.late.method]; in.method == nil {
+		} else if in.method = obj.Method(in.late.method); in.method == nil {
 			why = &noMethod{in.late.method}
 		}
 		if why == nil {
@@ -279,18 +279,25 @@ func (b *Broker) fail(in *inbound, method string, err error) {
 	}
 }
 
-// objectOf returns the object of ours that a result is.
-func (b *Broker) objectOf(result any) (*Object, error) {
-	if x, ok := result.(banana.External); ok {
-		v, err := b.cfg.Host.Unwrap(x, b)
-		if err != nil {
-			return nil, err
-		}
-		if o, ok := v.(*Object); ok {
-			return o, nil
+// objectOf returns the object of ours that a result is, and the result with
+// that in its place, where something else has stood for it.
+func (b *Broker) objectOf(result any) (any, *Object, error) {
+	x, ok := result.(banana.External)
+	if !ok && result != nil {
+		if adapted, err := b.cfg.Host.Adapt(result); err == nil && adapted != nil {
+			result, x, ok = adapted, adapted, true
 		}
 	}
-	return nil, errNoTarget
+	if ok {
+		v, err := b.cfg.Host.Unwrap(x, b)
+		if err != nil {
+			return result, nil, err
+		}
+		if o, ok := v.(*Object); ok {
+			return result, o, nil
+		}
+	}
+	return result, nil, errNoTarget
 }
 
 // lateCall are the arguments of a call whose object was not known when it was
@@ -320,7 +327,7 @@ func (in *inbound) arguments() error {
 		*ptr.(*Args) = args
 		return nil
 	}
-	d, err := banana.Recode(in.b.cfg.Limits.Limits, func(e *banana.Encoder) {
+	d, err := banana.Recode(in.b.cfg.Limits.Limits, in.b.cfg.Host.Adopt, func(e *banana.Encoder) {
 		e.Open("call")
 		writeArguments(e, args)
 		e.Close()

@@ -167,7 +167,7 @@ func (b *Broker) readRequest(req int64, pipelined bool) (in *inbound, name strin
 	if to.waits {
 		return b.readLate(in, to.clid, string(called))
 	}
-	method := to.obj.methods[string(called)]
+	method := to.obj.Method(string(called))
 	if method == nil {
 		name = string(called)
 		err := &noMethod{name}

@@ -68,7 +68,7 @@ func (t *refTables) nextCLID() int64 {
 		if t.last++; t.last > math.MaxInt32 {
 			t.last = 1
 		}
-		if t.exports[t.last] == nil {
+		if t.exports[t.last] == nil && t.exports[-t.last] == nil {
 			return t.last
 		}
 	}
@@ -117,6 +117,10 @@ func (r *Remote) Interface() string {
 	defer r.b.mu.Unlock()
 	return r.p.iface
 }
+
+// Function reports whether the object is a function, or bound method, which is
+// called with the empty name.
+func (r *Remote) Function() bool { return r.p.clid < 0 }
 
 // FURL returns the FURL that came with the reference, with its secret, or "".
 func (r *Remote) FURL() string {
@@ -177,13 +181,22 @@ func (r *Remote) call(ctx context.Context, method string, args Args, ptr any, co
 	return err
 }
 
-// usable objects to a call on a handle that was closed.
+// usable objects to a call on a handle that was closed, and to a method of a
+// function.
 func (r *Remote) usable(method string) error {
-	if r.closed.Load() {
-		return &CallError{Peer: r.b.peer, Method: method, Sent: NotSent, Err: ErrClosedReference}
+	var err error
+	switch {
+	case r.closed.Load():
+		err = ErrClosedReference
+	case r.Function() && method != "":
+		err = errFunction
+	default:
+		return nil
 	}
-	return nil
+	return &CallError{Peer: r.b.peer, Method: method, Sent: NotSent, Err: err}
 }
+
+var errFunction = errors.New("the reference is one to a function, which has no methods: call it with an empty name")
 
 func (r *Remote) start(ctx context.Context, method string, args Args, ptr any, codec *banana.Codec) (*Pending, error) {
 	if err := r.usable(method); err != nil {
@@ -396,6 +409,9 @@ func (b *Broker) appendExternal(dst []byte, x any, open uint64) []byte {
 		dst = b.appendWord(dst, "my-reference")
 		if e == nil {
 			e = &export{clid: t.nextCLID(), obj: out.obj, furl: out.furl}
+			if out.obj.function {
+				e.clid = -e.clid
+			}
 			t.exports[e.clid] = e
 			t.byObj[out.obj] = e
 			dst = banana.AppendInt(dst, e.clid)
@@ -407,7 +423,7 @@ func (b *Broker) appendExternal(dst []byte, x any, open uint64) []byte {
 			dst = banana.AppendInt(dst, e.clid)
 		}
 		e.sent++
-		b.note(Event{Kind: EventReference, Parent: b.id, Peer: b.peer, Detail: "sent"})
+		b.note(Event{Kind: EventReference, Parent: b.id, Peer: b.peer, Detail: "sent", Object: out.obj})
 	}
 	return banana.AppendToken(dst, banana.TypeClose, open)
 }
@@ -715,7 +731,7 @@ func onReader(m *Method) *Method {
 // does not hold is no error; releasing more of it than was sent is.
 func (b *Broker) decref(clid, count int64) error {
 	b.mu.Lock()
-	defer b.mu.Unlock()
+	defer b.unlock()
 	t := &b.refs
 	e := t.exports[clid]
 	switch {
@@ -729,6 +745,7 @@ func (b *Broker) decref(clid, count int64) error {
 	if e.sent -= count; e.sent == 0 {
 		delete(t.exports, clid)
 		delete(t.byObj, e.obj)
+		b.note(Event{Kind: EventReference, Parent: b.id, Peer: b.peer, Inbound: true, Detail: "released", Object: e.obj})
 	}
 	return nil
 }

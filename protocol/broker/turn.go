@@ -254,7 +254,7 @@ func (b *Broker) run(in *inbound) {
 	result, err := b.invoke(in)
 	returned = true
 	if b.cfg.Observer != nil {
-		b.observe(Event{Kind: EventCall, Parent: b.id, Peer: b.peer, Inbound: true, Method: in.method.name, Elapsed: time.Since(begun), Err: err})
+		b.observe(Event{Kind: EventCall, Parent: b.id, Peer: b.peer, Inbound: true, Object: in.obj, Method: in.method.name, Elapsed: time.Since(begun), Err: err})
 	}
 	// The answer is encoded within the turn: it shows what the method has
 	// returned, not what a later one has made of it.
