@@ -31,6 +31,9 @@ type EncoderConfig struct {
 	// and readers are refused, others go in their own form. Without Adapt all
 	// do so.
 	Adapt func(v any) (External, error)
+	// OpenType is asked by Taste which sequence an External will be. Nil and
+	// "" mean "my-reference".
+	OpenType func(External) string
 }
 
 // An Encoder builds one Message. Its methods append tokens in the order of
@@ -50,6 +53,7 @@ type Encoder struct {
 	pointers int // that are being followed
 	seen     []identity
 	where    map[identity]uint32 // once seen is long
+	externs  []External          // of the message, in their order
 }
 
 // frame is one open sequence.
@@ -75,8 +79,8 @@ var messages = sync.Pool{New: func() any { return new(Message) }}
 // message has gone out or Message.Own was called. Text is never copied.
 func NewEncoder(cfg *EncoderConfig, borrow bool) *Encoder {
 	e := encoders.Get().(*Encoder)
-	stack, seen := e.stack[:0], e.seen[:0]
-	*e = Encoder{cfg: cfg, limits: cfg.Limits.WithDefaults(), m: messages.Get().(*Message), borrow: borrow, words: cfg.Vocab == 1, stack: stack, seen: seen}
+	stack, seen, externs := e.stack[:0], e.seen[:0], e.externs[:0]
+	*e = Encoder{cfg: cfg, limits: cfg.Limits.WithDefaults(), m: messages.Get().(*Message), borrow: borrow, words: cfg.Vocab == 1, stack: stack, seen: seen, externs: externs}
 	return e
 }
 
@@ -91,6 +95,10 @@ func (e *Encoder) Finish() (*Message, []any, error) {
 	m.opens = uint64(e.opens)
 	m.size = e.size()
 	clear(e.seen)
+	clear(e.externs)
+	if cap(e.externs) > maxKeptRefs {
+		e.externs = nil
+	}
 	e.m, e.cfg, e.where = nil, nil, nil
 	encoders.Put(e)
 	if err != nil {
@@ -326,6 +334,7 @@ func (e *Encoder) external(x External) error {
 	}
 	e.mark(markExt, e.opens)
 	e.m.exts = append(e.m.exts, held)
+	e.externs = append(e.externs, x)
 	e.opens++
 	return nil
 }
