@@ -7,6 +7,7 @@ import (
 
 	"github.com/foolscap-go/foolscap/protocol/banana"
 	"github.com/foolscap-go/foolscap/protocol/broker"
+	"github.com/foolscap-go/foolscap/protocol/schema"
 )
 
 // An Object is what peers can call: a table of methods. Its identity is the
@@ -27,6 +28,7 @@ type Part interface{ part(*spec) }
 
 type spec struct {
 	iface   string
+	schema  *schema.Interface // of Implements
 	value   any
 	methods []*broker.Method
 }
@@ -41,7 +43,15 @@ func NewObject(parts ...Part) *Object {
 	for _, p := range parts {
 		p.part(&s)
 	}
-	return broker.NewObject(s.iface, s.value, s.methods...)
+	o := broker.NewObject(s.iface, s.value, s.methods...)
+	if s.schema != nil {
+		for _, m := range s.schema.Methods {
+			if o.Method(m.Name) == nil {
+				panic(fmt.Sprintf("foolscap: an object that implements %s has no method %q", s.schema.Name, m.Name))
+			}
+		}
+	}
+	return o
 }
 
 // Interface is the name of the remote interface that an object is announced

@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/foolscap-go/foolscap/protocol/banana"
 	"github.com/foolscap-go/foolscap/protocol/broker"
 	"github.com/foolscap-go/foolscap/protocol/furl"
+	"github.com/foolscap-go/foolscap/protocol/schema"
 )
 
 // A Ref stands for an object of another Tub. Call it with [Call], [Start] and
@@ -37,6 +39,7 @@ type Ref struct {
 	furl     furl.FURL       // of a Ref made by Tub.Ref or Tub.Connect, or an introduction
 	receipt  *broker.Receipt // of an introduction, until it is acknowledged
 	own      *Object         // that of this Tub which it stands for, of a Ref made by refTo
+	assumed  atomic.Pointer[schema.Interface]
 
 	resolving chan struct{} // who holds it resolves
 	mu        sync.Mutex
@@ -351,13 +354,16 @@ func (r *Ref) Peer() furl.TubID {
 }
 
 // Interface returns the name of the remote interface that the object was
-// announced with, or "".
+// announced with, or else of that which Assume was given, or "".
 func (r *Ref) Interface() string {
 	if r.own != nil {
 		return r.own.Interface()
 	}
-	if remote := r.current(); remote != nil {
+	if remote := r.current(); remote != nil && remote.Interface() != "" {
 		return remote.Interface()
+	}
+	if i := r.assumed.Load(); i != nil {
+		return i.Name
 	}
 	return ""
 }

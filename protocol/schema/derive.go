@@ -36,6 +36,9 @@ type Type interface {
 	// "banana.Tuple", "banana.Dict", "banana.Set", "banana.FrozenSet" and
 	// "banana.Decimal".
 	WellKnown() string
+	// Remote is the name of the remote interface that a Go interface stands
+	// for, or "".
+	Remote() string
 }
 
 // A TypeField is one field of a struct.
@@ -46,10 +49,14 @@ type TypeField struct {
 	Type     Type
 }
 
-// TypeOf returns t as the derivation sees it.
-func TypeOf(t reflect.Type) Type { return goType{t} }
+// TypeOf returns t as the derivation sees it. remote has the names of remote
+// interfaces by the Go interfaces that stand for them; it may be nil.
+func TypeOf(t reflect.Type, remote map[reflect.Type]string) Type { return goType{t, remote} }
 
-type goType struct{ t reflect.Type }
+type goType struct {
+	t      reflect.Type
+	remote map[reflect.Type]string
+}
 
 var (
 	externalType = reflect.TypeFor[banana.External]()
@@ -68,19 +75,20 @@ var (
 
 func (g goType) Kind() reflect.Kind { return g.t.Kind() }
 func (g goType) String() string     { return g.t.String() }
-func (g goType) Elem() Type         { return goType{g.t.Elem()} }
-func (g goType) Key() Type          { return goType{g.t.Key()} }
+func (g goType) Elem() Type         { return goType{g.t.Elem(), g.remote} }
+func (g goType) Key() Type          { return goType{g.t.Key(), g.remote} }
 func (g goType) Len() int           { return g.t.Len() }
 func (g goType) NumMethod() int     { return g.t.NumMethod() }
 func (g goType) External() bool     { return g.t.Implements(externalType) }
 func (g goType) Reader() bool       { return g.t.Implements(readerType) }
 func (g goType) WellKnown() string  { return wellKnown[g.t] }
+func (g goType) Remote() string     { return g.remote[g.t] }
 
 func (g goType) Fields() []TypeField {
 	all := make([]TypeField, g.t.NumField())
 	for i := range all {
 		f := g.t.Field(i)
-		all[i] = TypeField{Name: f.Name, Exported: f.IsExported(), Tag: f.Tag, Type: goType{f.Type}}
+		all[i] = TypeField{Name: f.Name, Exported: f.IsExported(), Tag: f.Tag, Type: goType{f.Type, g.remote}}
 	}
 	return all
 }
@@ -88,13 +96,13 @@ func (g goType) Fields() []TypeField {
 // ForType returns the constraint of a Go type: what values of the type can
 // hold. A tag that is not empty is the text of a constraint in its place; it
 // is an error if no value that it accepts fits the type.
-func ForType(t reflect.Type, tag string) (Constraint, error) { return Derive(TypeOf(t), tag) }
+func ForType(t reflect.Type, tag string) (Constraint, error) { return Derive(TypeOf(t, nil), tag) }
 
 // ArgsOf returns the arguments that a struct type stands for: its fields, as
 // banana.FieldsOf has them. The tag `schema:"TEXT"` of a field replaces its
 // derived constraint, and `default:"TEXT"` is the default of an optional one:
 // a number, a text in quotes, b"bytes", true, false or none.
-func ArgsOf(t reflect.Type) ([]Arg, error) { return DeriveArgs(TypeOf(t)) }
+func ArgsOf(t reflect.Type) ([]Arg, error) { return DeriveArgs(TypeOf(t, nil)) }
 
 // Derive is ForType for any view of types.
 func Derive(t Type, tag string) (Constraint, error) {
@@ -160,8 +168,13 @@ func (d *deriver) derive(t Type) (Constraint, error) {
 	case "struct{}":
 		return None{}, nil
 	}
-	if t.Kind() == reflect.Interface && t.NumMethod() == 0 {
-		return Any{}, nil
+	if t.Kind() == reflect.Interface {
+		if t.NumMethod() == 0 {
+			return Any{}, nil
+		}
+		if name := t.Remote(); name != "" {
+			return RemoteInterface{Name: name}, nil
+		}
 	}
 	if t.External() || t.Reader() || t.Kind() == reflect.Func || t.Kind() == reflect.Interface {
 		return Referenceable{}, nil

@@ -368,3 +368,19 @@ func (c Decimal) size() size {
 	}
 	return noSize
 }
+
+// bounds returns the least and the largest integer; nil is no bound.
+func (c Int) bounds() (low, high *big.Int) {
+	low, high = c.Min, c.Max
+	if n, bounded := c.bytes(); bounded {
+		most := new(big.Int).Lsh(big.NewInt(1), 8*uint(n))
+		most.Sub(most, big.NewInt(1))
+		if least := new(big.Int).Neg(most); low == nil || low.Cmp(least) < 0 {
+			low = least
+		}
+		if high == nil || high.Cmp(most) > 0 {
+			high = most
+		}
+	}
+	return low, high
+}

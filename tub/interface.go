@@ -1,0 +1,128 @@
+package tub
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+
+	"github.com/foolscap-go/foolscap/protocol/banana"
+	"github.com/foolscap-go/foolscap/protocol/schema"
+)
+
+// InterfaceOf returns the remote interface that the Go interface I stands for,
+// under its name on the wire. Its methods are as for [MethodsOf]; package
+// schema says what is derived from the types of arguments and results, and
+// which tags of fields say more. "foolscap gen" writes the call.
+//
+// InterfaceOf panics when I is not such an interface, a constraint cannot be
+// read, or an option names a method that it does not have.
+func InterfaceOf[I any](name string, opts ...InterfaceOption) *schema.Interface {
+	t := reflect.TypeFor[I]()
+	i, err := interfaceOf(t, name, opts)
+	if err != nil {
+		panic(fmt.Sprintf("foolscap: InterfaceOf[%s]: %v", t, err))
+	}
+	return i
+}
+
+// An InterfaceOption tells InterfaceOf what Go types do not say: [Names],
+// [Results], and what [Refers] returns.
+type InterfaceOption interface{ describe(*description) }
+
+// Results are constraints on the results of methods, by their Go names, in the
+// text form of package schema: where the type does not say enough.
+type Results map[string]string
+
+// Refers says that values of the Go interface T in arguments and results are
+// references with the remote interface of that name.
+func Refers[T any](name string) InterfaceOption { return refers{reflect.TypeFor[T](), name} }
+
+type refers struct {
+	t    reflect.Type
+	name string
+}
+
+// A description is what options come to.
+type description struct {
+	names   Names
+	results Results
+	remote  map[reflect.Type]string
+}
+
+func (n Names) describe(d *description)   { d.names = n }
+func (r Results) describe(d *description) { d.results = r }
+func (r refers) describe(d *description)  { d.remote[r.t] = r.name }
+
+var (
+	contextType = reflect.TypeFor[context.Context]()
+	errorType   = reflect.TypeFor[error]()
+	argsType    = reflect.TypeFor[Args]()
+)
+
+func interfaceOf(t reflect.Type, name string, opts []InterfaceOption) (*schema.Interface, error) {
+	if t.Kind() != reflect.Interface {
+		return nil, fmt.Errorf("it has to be an interface")
+	}
+	d := description{remote: map[reflect.Type]string{}}
+	for _, o := range opts {
+		o.describe(&d)
+	}
+	for _, of := range []map[string]string{d.names, d.results} {
+		for method := range of {
+			if _, ok := t.MethodByName(method); !ok {
+				return nil, fmt.Errorf("it has no method %s", method)
+			}
+		}
+	}
+	var methods []*schema.Method
+	for i := range t.NumMethod() {
+		m, err := d.method(t.Method(i))
+		if err != nil {
+			return nil, fmt.Errorf("method %s: %w", t.Method(i).Name, err)
+		}
+		methods = append(methods, m)
+	}
+	return schema.NewInterface(name, nil, methods...)
+}
+
+func (d *description) method(m reflect.Method) (*schema.Method, error) {
+	f := m.Type
+	if f.NumIn() != 2 || f.In(0) != contextType || f.NumOut() != 2 || f.Out(1) != errorType {
+		return nil, fmt.Errorf("it has to be func(context.Context, A) (R, error)")
+	}
+	name, ok := d.names[m.Name]
+	if !ok {
+		name = banana.SnakeCase(m.Name)
+	}
+	if f.In(1) == argsType {
+		return &schema.Method{Name: name, Unconstrained: true}, nil
+	}
+	args, err := schema.DeriveArgs(schema.TypeOf(f.In(1), d.remote))
+	if err != nil {
+		return nil, err
+	}
+	result, err := schema.Derive(schema.TypeOf(f.Out(0), d.remote), d.results[m.Name])
+	if err != nil {
+		return nil, fmt.Errorf("its result: %w", err)
+	}
+	return &schema.Method{Name: name, Args: args, Result: result}, nil
+}
+
+// Implements announces an object with the name of a remote interface, and
+// holds calls and results to it. NewObject panics when the object lacks one of
+// its methods.
+func Implements(i *schema.Interface) Part {
+	return partFunc(func(s *spec) { s.iface, s.schema = i.Name, i })
+}
+
+// Assume holds calls by this reference to a remote interface, whatever the
+// object is announced with. It is to be called before the first of them.
+func (r *Ref) Assume(i *schema.Interface) { r.assumed.Store(i) }
+
+// Set adds an argument. The zero value is ready for it.
+func (k *Keywords) Set(name string, v any) {
+	if *k == nil {
+		*k = Keywords{}
+	}
+	(*k)[name] = v
+}
