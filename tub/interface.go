@@ -108,16 +108,51 @@ func (d *description) method(m reflect.Method) (*schema.Method, error) {
 	return &schema.Method{Name: name, Args: args, Result: result}, nil
 }
 
-// Implements announces an object with the name of a remote interface, and
-// holds calls and results to it. NewObject panics when the object lacks one of
-// its methods.
+// Implements gives an object a remote interface: it is announced with its name,
+// and takes and returns what the interface allows, nothing else; what it does not
+// allow is refused before a method sees it, with a *banana.Violation that says
+// where. NewObject panics unless the object has just the methods of the interface,
+// with its arguments.
 func Implements(i *schema.Interface) Part {
-	return partFunc(func(s *spec) { s.iface, s.schema = i.Name, i })
+	return partFunc(func(s *spec) { s.schema = i })
 }
 
-// Assume holds calls by this reference to a remote interface, whatever the
-// object is announced with. It is to be called before the first of them.
-func (r *Ref) Assume(i *schema.Interface) { r.assumed.Store(i) }
+// Assume holds calls by this reference to a remote interface, whatever the object
+// was announced with, as those of [Options.Interfaces] are held: calls that it does
+// not allow are not sent, and results that it does not allow do not arrive.
+func (r *Ref) Assume(i *schema.Interface) {
+	r.mu.Lock()
+	r.assumed = i
+	remote, looking := r.remote, r.looking
+	r.mu.Unlock()
+	switch {
+	case r.live != nil:
+		r.live.Assume(i)
+	case r.promised != nil:
+		r.promised.Assume(i)
+	}
+	if remote != nil {
+		remote.Assume(i)
+	}
+	if looking != nil {
+		looking.Assume(i)
+	}
+}
+
+// knownInterfaces returns the interfaces of Options by their names.
+func knownInterfaces(all []*schema.Interface) (map[string]*schema.Interface, error) {
+	if len(all) == 0 {
+		return nil, nil
+	}
+	known := make(map[string]*schema.Interface, len(all))
+	for _, i := range all {
+		if i == nil || known[i.Name] != nil {
+			return nil, fmt.Errorf("foolscap: Options.Interfaces: an interface is nil, or there are two of one name")
+		}
+		known[i.Name] = i
+	}
+	return known, nil
+}
 
 // Set adds an argument. The zero value is ready for it.
 func (k *Keywords) Set(name string, v any) {

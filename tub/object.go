@@ -37,19 +37,19 @@ type partFunc func(*spec)
 
 func (f partFunc) part(s *spec) { f(s) }
 
-// NewObject makes an object. It panics when two methods have the same name.
+// NewObject makes an object. It panics when two methods have the same name, or
+// are not those of the interface that it Implements.
 func NewObject(parts ...Part) *Object {
 	var s spec
 	for _, p := range parts {
 		p.part(&s)
 	}
-	o := broker.NewObject(s.iface, s.value, s.methods...)
-	if s.schema != nil {
-		for _, m := range s.schema.Methods {
-			if o.Method(m.Name) == nil {
-				panic(fmt.Sprintf("foolscap: an object that implements %s has no method %q", s.schema.Name, m.Name))
-			}
-		}
+	if s.schema == nil {
+		return broker.NewObject(s.iface, s.value, s.methods...)
+	}
+	o, err := broker.NewDeclaredObject(s.schema, s.value, s.methods...)
+	if err != nil {
+		panic(err.Error())
 	}
 	return o
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/foolscap-go/foolscap/protocol/banana"
@@ -39,10 +38,10 @@ type Ref struct {
 	furl     furl.FURL       // of a Ref made by Tub.Ref or Tub.Connect, or an introduction
 	receipt  *broker.Receipt // of an introduction, until it is acknowledged
 	own      *Object         // that of this Tub which it stands for, of a Ref made by refTo
-	assumed  atomic.Pointer[schema.Interface]
 
 	resolving chan struct{} // who holds it resolves
 	mu        sync.Mutex
+	assumed   *schema.Interface
 	remote    *broker.Remote  // what the FURL led to last
 	looking   *broker.Promise // what it is leading to now
 	closed    bool
@@ -162,6 +161,9 @@ func (r *Ref) callee(ctx context.Context) (callee, error) {
 	closed := r.closed
 	if !closed {
 		r.remote = remote
+		if r.assumed != nil {
+			remote.Assume(r.assumed)
+		}
 	}
 	r.mu.Unlock()
 	r.acknowledge()
@@ -231,6 +233,9 @@ func (r *Ref) lookEarly(ctx context.Context) (callee, error) {
 		return nil, ErrClosedReference
 	}
 	r.looking = looking
+	if r.assumed != nil {
+		looking.Assume(r.assumed)
+	}
 	return looking, nil
 }
 
@@ -362,10 +367,27 @@ func (r *Ref) Interface() string {
 	if remote := r.current(); remote != nil && remote.Interface() != "" {
 		return remote.Interface()
 	}
-	if i := r.assumed.Load(); i != nil {
-		return i.Name
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.assumed != nil {
+		return r.assumed.Name
 	}
 	return ""
+}
+
+// Implements reports whether the object is known to have the remote interface of
+// that name: it was announced with it or with one of [Options.Interfaces] that
+// extends it, or Assume was told so.
+func (r *Ref) Implements(name string) bool {
+	if r.own != nil {
+		return r.own.Implements(name)
+	}
+	if remote := r.current(); remote != nil && remote.Implements(name) {
+		return true
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.assumed != nil && r.assumed.Is(name)
 }
 
 // Function reports whether the reference is known to stand for a function.

@@ -20,6 +20,7 @@ import (
 	"github.com/foolscap-go/foolscap/protocol/broker"
 	"github.com/foolscap-go/foolscap/protocol/furl"
 	"github.com/foolscap-go/foolscap/protocol/negotiate"
+	"github.com/foolscap-go/foolscap/protocol/schema"
 )
 
 // Limits bound what peers can make a Tub do; see the fields for the defaults.
@@ -107,6 +108,11 @@ type Options struct {
 	// included, and hold up the calls behind it; default 30 seconds.
 	IntroductionTimeout time.Duration
 
+	// Interfaces are the remote interfaces that the Tub knows: calls on objects
+	// that are announced with one of them, and what these answer, have to be what
+	// it allows, as with the methods of an object that [Implements] one. Without
+	// it nothing is known of what an interface allows but its name.
+	Interfaces []*schema.Interface
 	// Stubs are for Go interfaces whose values go by reference. Where a value
 	// implements several of them, the first one is taken.
 	Stubs []Stub
@@ -172,6 +178,10 @@ func New(id *Identity, opts *Options) (*Tub, error) {
 	}
 	o := &t.opts
 	o.hide()
+	known, err := knownInterfaces(o.Interfaces)
+	if err != nil {
+		return nil, err
+	}
 	if err := t.stubs.init(o.Stubs); err != nil {
 		return nil, err
 	}
@@ -208,6 +218,8 @@ func New(id *Identity, opts *Options) (*Tub, error) {
 		IntroductionTimeout: max(o.IntroductionTimeout, 0),
 
 		Traces: o.TracesToPeers,
+
+		Interfaces: known,
 
 		HideRemoteTypes:   o.HideRemoteTypes,
 		LogLocalFailures:  o.LogLocalFailures,

@@ -153,9 +153,9 @@ func (to callee) declares(method string, args Args) (*schema.Method, error) {
 	var i *schema.Interface
 	switch {
 	case to.answer != nil:
-		i = to.answer.declared
+		i = to.answer.declared.Load()
 	case to.object != nil:
-		i = to.object.declared
+		i = to.object.declared.Load()
 	}
 	s, err := declaredCall(i, method)
 	if s != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/foolscap-go/foolscap/protocol/banana"
 	"github.com/foolscap-go/foolscap/protocol/schema"
@@ -37,21 +38,16 @@ var ErrNotRun = errors.New("not run, because the call that it builds on has fail
 // at once, and run at the peer when that call has; with a peer that does not
 // know Pipelining they wait for the answer here. It is safe for concurrent use.
 type Promise struct {
-	*promised
-	// declared is what calls on it have to be, or nil.
-	declared *schema.Interface
-}
-
-// promised is what all views of a promise share.
-type promised struct {
 	b      *Broker
 	call   *Pending // nil if interceptors make it
 	method string
 	root   *Promise // the look-up that all of this builds on, if it does
 	secret string   // the name in that
 	waits  bool     // calls on it wait for the answer here
-	done   chan struct{}
-	value  any // what the answer is decoded into
+	// declared is what calls on it have to be, or nil.
+	declared atomic.Pointer[schema.Interface]
+	done     chan struct{}
+	value    any // what the answer is decoded into
 
 	// mu of the Broker guards these.
 	settled bool
@@ -98,7 +94,7 @@ func (b *Broker) LookUp(ctx context.Context, name string) (*Promise, error) {
 			return nil, ErrTooEarly
 		}
 	}
-	p := &Promise{promised: &promised{b: b, method: "getReferenceByName", secret: name, waits: !b.pipes, done: make(chan struct{})}}
+	p := &Promise{b: b, method: "getReferenceByName", secret: name, waits: !b.pipes, done: make(chan struct{})}
 	p.root = p
 	return p, p.begin(ctx, callee{}, Args{Keyword: map[string]any{"name": []byte(name)}})
 }
@@ -111,7 +107,7 @@ func (b *Broker) interceptedPromise(ctx context.Context, iface, method string, a
 	}
 	b.wg.Add(1)
 	b.mu.Unlock()
-	p := &Promise{promised: &promised{b: b, method: method, waits: true, done: make(chan struct{})}}
+	p := &Promise{b: b, method: method, waits: true, done: make(chan struct{})}
 	ctx = context.WithoutCancel(ctx) // that of Promise is about sending alone
 	go func() {
 		defer b.wg.Done()
@@ -139,7 +135,7 @@ func (b *Broker) interceptedPromise(ctx context.Context, iface, method string, a
 func (b *Broker) Pipelines() bool { return b.pipes }
 
 func (b *Broker) promise(ctx context.Context, to callee, method string, args Args) (*Promise, error) {
-	p := &Promise{promised: &promised{b: b, method: method, waits: !b.pipes, done: make(chan struct{})}}
+	p := &Promise{b: b, method: method, waits: !b.pipes, done: make(chan struct{})}
 	if to.answer != nil {
 		p.root = to.answer.root
 	}
@@ -174,6 +170,9 @@ func (p *Promise) settleWith(remote *Remote, err error) {
 	b.mu.Lock()
 	p.settled = true
 	p.remote, p.err = remote, err
+	if i := p.declared.Load(); i != nil && remote != nil {
+		remote.Assume(i)
+	}
 	closed := p.closed
 	if p.root == p && err == nil {
 		b.known = true
@@ -205,8 +204,13 @@ func (p *Promise) answer(err error) (*Remote, error) {
 	return nil, &CallError{Peer: p.b.peer, Method: p.method, Sent: Answered, Err: &banana.Violation{Reason: "the answer is not an object of the other side, on which calls could be made"}}
 }
 
-// As returns the same promise, whose calls have to be what i allows.
-func (p *Promise) As(i *schema.Interface) *Promise { return &Promise{p.promised, i} }
+// Assume is [Remote.Assume].
+func (p *Promise) Assume(i *schema.Interface) {
+	p.declared.Store(i)
+	if remote, _ := p.Settled(); remote != nil {
+		remote.Assume(i)
+	}
+}
 
 // Broker returns the connection of the promise.
 func (p *Promise) Broker() *Broker { return p.b }

@@ -99,7 +99,7 @@ type Remote struct {
 	b *Broker
 	p *proxy
 	// declared is what its calls have to be, or nil.
-	declared *schema.Interface
+	declared atomic.Pointer[schema.Interface]
 	closed   atomic.Bool
 	cleanup  runtime.Cleanup
 }
@@ -549,32 +549,25 @@ func (b *Broker) receive(clid int64, iface, f string) (*Remote, error) {
 	}
 	p.received++
 	p.handles++
-	return b.newRemote(p, b.cfg.Interfaces[p.iface]), nil
-}
-
-// newRemote returns a handle, which p has counted. mu is held.
-func (b *Broker) newRemote(p *proxy, declared *schema.Interface) *Remote {
-	r := &Remote{b: b, p: p, declared: declared}
-	r.cleanup = runtime.AddCleanup(r, releaseHandle, handle{b, p})
-	return r
-}
-
-// As returns another handle on the object, whose calls have to be what i allows;
-// or, if r was closed, r itself.
-func (r *Remote) As(i *schema.Interface) *Remote {
-	r.b.mu.Lock()
-	defer r.b.mu.Unlock()
-	if r.p.handles == 0 {
-		return r
+	r := &Remote{b: b, p: p}
+	if i := b.cfg.Interfaces[p.iface]; i != nil {
+		r.declared.Store(i)
 	}
-	r.p.handles++
-	return r.b.newRemote(r.p, i)
+	r.cleanup = runtime.AddCleanup(r, releaseHandle, handle{b, p})
+	return r, nil
 }
+
+// Assume makes calls by this handle obey i, whatever the object was announced
+// with. Calls that have begun stay as they are.
+func (r *Remote) Assume(i *schema.Interface) { r.declared.Store(i) }
 
 // Implements reports whether the object was announced with the interface of that
 // name, or with one known here that extends it.
 func (r *Remote) Implements(name string) bool {
-	return name == r.Interface() || r.declared != nil && r.declared.Is(name)
+	if i := r.declared.Load(); i != nil && i.Is(name) {
+		return true
+	}
+	return name == r.Interface()
 }
 
 // dropReceived counts a reference that was received and is not kept.

@@ -69,9 +69,7 @@ func accepts(a, b Constraint) bool {
 		return b.kinds() == kindReference
 	case RemoteInterface:
 		b, ok := b.(RemoteInterface)
-		return ok && !slices.ContainsFunc(append([]string{b.Name}, b.Extensions...), func(name string) bool {
-			return name != a.Name && !slices.Contains(a.Extensions, name)
-		})
+		return ok && a.Name == b.Name
 	}
 	return false
 }
