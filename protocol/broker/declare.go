@@ -135,19 +135,20 @@ func writeDeclared(e *banana.Encoder, args Args, s *schema.Method) error {
 		t.Reset()
 		tastings.Put(t)
 	}()
-	value := func(c schema.Constraint, v any) error {
+	value := func(name string, c schema.Constraint, v any) error {
 		from := e.Mark()
+		where := fmt.Sprintf("argument %.40q", name)
 		if err := e.Value(v); err != nil {
-			return err
+			return encodeAt(err, where)
 		}
-		return e.Taste(from, t.Taster(c))
+		return place(e.Taste(from, t.Taster(c)), where, s)
 	}
 	e.Open("arguments")
 	defer e.Close()
 	e.Int(int64(len(args.Positional)))
 	for i, v := range args.Positional {
-		if err := value(s.Args[i].Constraint, v); err != nil {
-			return encodeAt(err, fmt.Sprintf("argument %.40q of %.40s", s.Args[i].Name, s.Name))
+		if err := value(s.Args[i].Name, s.Args[i].Constraint, v); err != nil {
+			return err
 		}
 	}
 	if len(args.Keyword) == 0 {
@@ -159,8 +160,8 @@ func writeDeclared(e *banana.Encoder, args Args, s *schema.Method) error {
 			c = s.Args[i].Constraint
 		}
 		e.Name(name)
-		if err := value(c, args.Keyword[name]); err != nil {
-			return encodeAt(err, fmt.Sprintf("argument %.40q of %.40s", name, s.Name))
+		if err := value(name, c, args.Keyword[name]); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -174,9 +175,7 @@ func writeResult(e *banana.Encoder, result any, m *Method) {
 		return
 	}
 	t := tastings.Get().(*schema.Tasting)
-	if err := e.Taste(from, t.Taster(m.plan.schema.Result)); err != nil {
-		encodeAt(err, "result of "+m.name)
-	}
+	place(e.Taste(from, t.Taster(m.plan.schema.Result)), "result", m.plan.schema)
 	t.Reset()
 	tastings.Put(t)
 }
