@@ -192,9 +192,9 @@ func (l *level) Value(v any, growing func(any) bool) error {
 	switch l.at {
 	case inShared:
 		w := &l.t.walk
-		w.growing = growing
+		w.growing, w.cycle = growing, nil
 		err := w.check(l.c, v)
-		w.growing = nil
+		w.growing, w.cycle = nil, nil
 		return err
 	case inReference:
 		return l.c.(interface{ reference(string, any) error }).reference(l.opentype, v)
