@@ -66,7 +66,7 @@ func decoder(in []byte, externals []any) *banana.Decoder {
 			switch opentype {
 			case "my-reference", "your-reference", "their-reference":
 				if len(externals) == 0 {
-					return &object{opentype: opentype}, true, d.Close(opentype)
+					return &object{iface: "RIFoo", opentype: opentype}, true, d.Close(opentype)
 				}
 				x := externals[0]
 				externals = externals[1:]
