@@ -162,6 +162,10 @@ func (c Int) bytes() (n int, bounded bool) {
 }
 
 func (c Int) token(tok banana.Token) error {
+	short := tok.Type == banana.TypeInt || tok.Type == banana.TypeNeg
+	if short && !tok.Wide && c.Bytes == 0 && c.inRange(tok.N, tok.Type == banana.TypeNeg) == nil {
+		return nil
+	}
 	n, bounded := c.bytes()
 	switch tok.Type {
 	case banana.TypeInt, banana.TypeNeg:
