@@ -275,7 +275,6 @@ func (name) token(banana.Token) error        { return nil }
 func (name) body(banana.Token, []byte) error { return nil }
 func (name) leafToken(banana.Token) error    { return nil }
 func (name) leafBody([]byte) error           { return nil }
-func (c name) leafClose(n int) error         { return oneToken(c, n) }
 
 func (c name) kinds() kinds {
 	if c.text {

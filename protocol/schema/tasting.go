@@ -87,8 +87,6 @@ type level struct {
 type leaf interface {
 	leafToken(tok banana.Token) error
 	leafBody(b []byte) error
-	// leafClose sees how many tokens there were.
-	leafClose(n int) error
 }
 
 // A container is a constraint on a sequence that holds values.
@@ -233,7 +231,9 @@ func (l *level) Close() error {
 	var err error
 	switch l.at {
 	case inLeaf:
-		err = l.c.(leaf).leafClose(l.n)
+		if l.n == 0 { // which Foolscap takes for a none
+			err = mismatch(l.c, "none")
+		}
 	case inItems:
 		err = l.c.(container).end(l)
 	}
