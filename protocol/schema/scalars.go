@@ -105,16 +105,6 @@ func (c Text) leafBody(b []byte) error {
 	return nil
 }
 
-func (c Text) leafClose(n int) error { return oneToken(c, n) }
-
-// oneToken objects to an empty sequence, which Foolscap takes for a none.
-func oneToken(c Constraint, n int) error {
-	if n == 0 {
-		return mismatch(c, "none")
-	}
-	return nil
-}
-
 func (c Text) look(_ *walk, v any) error { return c.leafBody([]byte(v.(string))) }
 
 func (c Text) size() size {
@@ -162,6 +152,10 @@ func (c Int) bytes() (n int, bounded bool) {
 }
 
 func (c Int) token(tok banana.Token) error {
+	short := tok.Type == banana.TypeInt || tok.Type == banana.TypeNeg
+	if short && !tok.Wide && c.Bytes == 0 && c.inRange(tok.N, tok.Type == banana.TypeNeg) == nil {
+		return nil
+	}
 	n, bounded := c.bytes()
 	switch tok.Type {
 	case banana.TypeInt, banana.TypeNeg:
@@ -316,7 +310,6 @@ func (c Bool) leafToken(tok banana.Token) error {
 }
 
 func (Bool) leafBody([]byte) error       { return nil }
-func (c Bool) leafClose(n int) error     { return oneToken(c, n) }
 func (Bool) size() size                  { return sequenceSize("boolean", bytesSize(2)) }
 func (c Bool) look(_ *walk, v any) error { return c.is(v.(bool)) }
 
@@ -355,8 +348,7 @@ func (c Decimal) leafToken(tok banana.Token) error {
 	return checkMax(int(min(tok.N, math.MaxInt)), c.Max, "bytes")
 }
 
-func (Decimal) leafBody([]byte) error   { return nil }
-func (c Decimal) leafClose(n int) error { return oneToken(c, n) }
+func (Decimal) leafBody([]byte) error { return nil }
 
 func (c Decimal) look(_ *walk, v any) error {
 	return checkMax(len(v.(banana.Decimal)), c.Max, "bytes")
