@@ -22,7 +22,7 @@ interface RIPeer.foolscap-go
   add(a: int, b: int) -> int
   greet(name: text) -> text
   short(data: bytes(max=10)) -> int
-  int32(value: int32) -> int32
+  int32(value: int(min=-2147483648, max=2147483647)) -> int(min=-2147483648, max=2147483647)
   names(ages: dict(text, int)) -> list(text)
   welcome(visitor: interface("RIVisitor.foolscap-go"), name: text) -> text
   visitor() -> interface("RIVisitor.foolscap-go")
@@ -159,10 +159,8 @@ func TestPythonIsHeldToGosInterfaces(t *testing.T) {
 		assert.ErrorContains(t, err, "result of wrong_result")
 
 		// Announced, and not enforced: Python refuses the result.
-		lying := offer(goPeer(tub.Interface(peer.Name), goVisitor(tub.Interface("RIStranger.foolscap-go"))))
+		lying := offer(goPeer(tub.Interface(peer.Name), nil))
 		_, err = lying.Call("wrong_result")
-		assert.ErrorContains(t, err, "Violation")
-		_, err = lying.Call("visitor")
 		assert.ErrorContains(t, err, "Violation")
 		assert.Equal(t, pypeer.Int(3), lying.MustCall("add", pypeer.Int(1), pypeer.Int(2)))
 

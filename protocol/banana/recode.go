@@ -27,7 +27,7 @@ func (m *Message) decoder(limits Limits, adapt func(v any, t reflect.Type) (refl
 	objects := append([]any(nil), m.exts...)
 	var w Numberer
 	wire, _ := w.Append(nil, m, math.MaxInt, func(dst []byte, _ any, open uint64) []byte {
-		dst = AppendString(AppendToken(dst, TypeOpen, open), "object")
+		dst = AppendString(AppendToken(dst, TypeOpen, open), "my-reference")
 		return AppendToken(dst, TypeClose, open)
 	})
 	return NewDecoder(strings.NewReader(""), wire, &DecoderConfig{Vocab: 1, Limits: limits, Adapt: adapt, External: func(d *Decoder, opentype string, _ Taster) (any, bool, error) {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/foolscap-go/foolscap/protocol/banana"
 	"github.com/foolscap-go/foolscap/protocol/furl"
+	"github.com/foolscap-go/foolscap/protocol/schema"
 )
 
 // An introduction hands on a reference to an object of a third Tub, by its
@@ -203,6 +204,10 @@ type Introduction struct {
 	cancel context.CancelFunc
 	done   chan struct{} // closed when Resolve has returned
 	err    error
+
+	value banana.External // what the program is to see
+	// unsure are the constraints that could not be checked before it is resolved.
+	unsure []schema.Constraint
 }
 
 // maxIntroducing is how many introductions of one peer are resolved at a time.
@@ -262,6 +267,7 @@ func (b *Broker) readIntroduction(d *banana.Decoder) (*Introduction, any, error)
 		return nil, nil, &banana.Violation{Err: err}
 	}
 	b.observe(Event{Kind: EventGift, Parent: b.id, Peer: b.peer, Inbound: true, Detail: "received"})
+	i.value = v
 	return i, v, nil
 }
 
@@ -285,6 +291,13 @@ type gifts []*Introduction
 func (b *Broker) takeGifts() gifts {
 	all := b.gifts
 	b.gifts = nil
+	for _, u := range b.tasting.Unsure() {
+		for _, i := range all {
+			if i.value == u.Value {
+				i.unsure = append(i.unsure, u.Constraint)
+			}
+		}
+	}
 	return all
 }
 
@@ -364,6 +377,14 @@ func (b *Broker) await(ctx context.Context, all gifts) error {
 		if err != nil {
 			b.log.Debug("an introduction has failed", "peer", b.peer.Short(), "tub", i.FURL.TubID.Short(), "error", err)
 			return &IntroductionError{Tub: i.FURL.TubID, Err: err}
+		}
+		if i.Receipt.b.Load() != nil { // it was put off after all
+			continue
+		}
+		for _, c := range i.unsure {
+			if err := c.Check(i.value); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

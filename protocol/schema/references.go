@@ -11,13 +11,13 @@ type interfaced interface{ Interface() string }
 // side and of the other, and those of third Tubs that are introduced.
 type Referenceable struct{ sequence }
 
-func (c Referenceable) Taster() banana.Taster     { return taster(c) }
-func (c Referenceable) Check(v any) error         { return check(c, v) }
-func (c Referenceable) MaxSize() (int64, bool)    { return c.size().result() }
-func (Referenceable) kinds() kinds                { return kindReference }
-func (Referenceable) look(*walk, any) error       { return nil }
-func (Referenceable) reference(string, any) error { return nil }
-func (Referenceable) size() size                  { return referenceSize() }
+func (c Referenceable) Taster() banana.Taster               { return taster(c) }
+func (c Referenceable) Check(v any) error                   { return check(c, v) }
+func (c Referenceable) MaxSize() (int64, bool)              { return c.size().result() }
+func (Referenceable) kinds() kinds                          { return kindReference }
+func (Referenceable) look(*walk, any) error                 { return nil }
+func (Referenceable) reference(*Tasting, string, any) error { return nil }
+func (Referenceable) size() size                            { return referenceSize() }
 
 func (Referenceable) open(Constraint, *Tasting, kinds, string) (banana.Taster, error) {
 	return nil, nil
@@ -27,8 +27,7 @@ func (Referenceable) open(Constraint, *Tasting, kinds, string) (banana.Taster, e
 // value says so by a method Interface() string.
 //
 // Of an introduction nobody knows the interface until it is resolved. While
-// that is so, a taster lets it pass; Check, which is to be called once it is
-// resolved, decides. An object of this side that comes home is accepted if it
+// that is so, a taster lets it pass; [Tasting.Unsure] has it. An object of this side that comes home is accepted if it
 // has the interface, other than in Python, which accepts none.
 type RemoteInterface struct {
 	sequence
@@ -50,11 +49,27 @@ func (c RemoteInterface) open(self Constraint, t *Tasting, _ kinds, opentype str
 	return l, nil
 }
 
-func (c RemoteInterface) reference(opentype string, v any) error {
+func (c RemoteInterface) reference(t *Tasting, opentype string, v any) error {
 	if opentype == "their-reference" && interfaceOf(v) == "" {
+		t.unsure = append(t.unsure, Unsure{v, c})
 		return nil
 	}
 	return c.look(nil, v)
+}
+
+// An Unsure is an introduction that was let pass. Once it is resolved, Constraint
+// decides.
+type Unsure struct {
+	Value      any
+	Constraint Constraint
+}
+
+// Unsure returns the introductions that were let pass since the last Reset, and
+// forgets them.
+func (t *Tasting) Unsure() []Unsure {
+	all := t.unsure
+	t.unsure = nil
+	return all
 }
 
 func interfaceOf(v any) string {

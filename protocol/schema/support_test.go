@@ -15,11 +15,16 @@ import (
 // An object goes by reference, as one of its own or as an introduction.
 type object struct {
 	iface    string
+	extends  string
 	opentype string
 }
 
 func (*object) BananaExternal()     {}
 func (o *object) Interface() string { return o.iface }
+
+func (o *object) Implements(name string) bool {
+	return name != "" && (name == o.iface || name == o.extends)
+}
 
 var encoderConfig = &banana.EncoderConfig{
 	Vocab:    1,

@@ -10,9 +10,10 @@ import (
 // already, so that a part which occurs many times is looked at once, and room
 // that is used again. The zero value is ready. It is for one goroutine.
 type Tasting struct {
-	walk walk
-	free []*level
-	lent []*level // to those who called Taster
+	walk   walk
+	free   []*level
+	lent   []*level // to those who called Taster
+	unsure []Unsure
 }
 
 // maxLevels bounds the room that a Tasting keeps.
@@ -32,7 +33,7 @@ func (t *Tasting) Taster(c Constraint) banana.Taster {
 
 // Reset makes the Tasting ready for the next message.
 func (t *Tasting) Reset() {
-	t.walk.memo = nil
+	t.walk.memo, t.unsure = nil, nil
 	t.free = append(t.free, t.lent...)
 	t.free = t.free[:min(len(t.free), maxLevels)]
 	clear(t.lent)
@@ -218,7 +219,9 @@ func (l *level) Value(v any, growing func(any) bool) error {
 		w.growing, w.cycle = nil, nil
 		return err
 	case inReference:
-		return l.c.(interface{ reference(string, any) error }).reference(l.opentype, v)
+		return l.c.(interface {
+			reference(*Tasting, string, any) error
+		}).reference(l.t, l.opentype, v)
 	}
 	if c, ok := l.c.(Copyable); ok && !l.class {
 		l.class = true

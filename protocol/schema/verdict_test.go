@@ -151,7 +151,7 @@ var verdicts = []struct {
 	{`interface("RIFoo")`, &object{iface: "RIFoo", opentype: "your-reference"}, "", &object{}},
 	{`interface("RIFoo")`, &object{iface: "RIBar"}, `expected a reference with the interface "RIFoo", got one with "RIBar"`, &object{}},
 	{`interface("RIFoo")`, &object{}, `expected a reference with the interface "RIFoo", got one without`, &object{}},
-	{`interface("RIFoo", "RIBar")`, &object{iface: "RIBar"}, "", &object{}},
+	{`interface("RIFoo")`, &object{iface: "RIBar", extends: "RIFoo"}, "", &object{}},
 	{`interface("RIFoo")`, &object{iface: "RIBar", opentype: "their-reference"}, `expected a reference with the interface "RIFoo", got one with "RIBar"`, &object{}},
 	{`choice(interface("RIFoo"), interface("RIBar"))`, &object{iface: "RIBar"}, "", &object{}},
 	{`choice(interface("RIFoo"), interface("RIBar"))`, &object{iface: "RIBaz"}, "expected choice(", &object{}},
