@@ -60,8 +60,15 @@ type Options struct {
 	MinTLS uint16
 
 	// TracesToPeers lets the Go stack of a method that panics travel to its
-	// caller; default off.
+	// caller, and the tracebacks of failures that are passed on; default off.
 	TracesToPeers bool
+	// TracesFromPeers keeps what peers tell of where their methods have
+	// failed, in [Failure.Traceback]; default off: it is dropped.
+	TracesFromPeers bool
+
+	// Copies are the types whose values travel by copy. *[Failure] and
+	// [furl.FURL] always do.
+	Copies []Copy
 
 	// Stagger is how long a hint has until the next one of a FURL is tried
 	// as well; default 250 ms. One that fails brings the next one forward at
@@ -136,7 +143,8 @@ type Tub struct {
 // ErrTubClosed is the error of using a Tub after Close or Shutdown.
 var ErrTubClosed = errors.New("the Tub is closed")
 
-// New makes a Tub of an identity. opts may be nil. The Tub has no listener; a
+// New makes a Tub of an identity. opts may be nil; an error says what is wrong
+// with them. The Tub has no listener; a
 // Tub that only calls needs none. End it with Close or Shutdown.
 func New(id *Identity, opts *Options) (*Tub, error) {
 	if id == nil {
@@ -178,6 +186,10 @@ func New(id *Identity, opts *Options) (*Tub, error) {
 		return nil, fmt.Errorf("foolscap: %w", err)
 	}
 	t.local = local
+	copies, err := o.copies()
+	if err != nil {
+		return nil, fmt.Errorf("foolscap: option Copies: %w", err)
+	}
 	t.conf = &broker.Config{
 		Local:      id.id,
 		Host:       (*host)(t),
@@ -188,7 +200,7 @@ func New(id *Identity, opts *Options) (*Tub, error) {
 
 		IntroductionTimeout: max(o.IntroductionTimeout, 0),
 
-		Traces:   o.TracesToPeers,
+		Copies:   copies,
 		Logger:   t.log,
 		Observer: o.Observer,
 		Inbound:  o.Inbound,

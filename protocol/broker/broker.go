@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -118,12 +119,12 @@ type Config struct {
 	// IntroductionTimeout is how long an introduction may take; the call or answer
 	// that brings it fails then. Default 30 seconds.
 	IntroductionTimeout time.Duration
+	// Copies are the types that travel by copy, with [CopyFailures] among
+	// them; default: failures alone, which take no stacks along.
+	Copies *banana.Copies
 	// Discreet returns what the peer is told of an error; nil tells it as it
-	// is. With it, stacks do not travel. The error of a method that panicked
-	// has a method Panicked() bool.
-	Discreet func(error) error
-	// Traces lets the Go stacks of panics travel to the peer.
-	Traces            bool
+	// is. The error of a method that panicked has a method Panicked() bool.
+	Discreet          func(error) error
 	Logger            *slog.Logger
 	Observer          Observer
 	Inbound, Outbound []Interceptor
@@ -225,13 +226,22 @@ func New(cfg *Config, link Link) *Broker {
 	b.stranger.Store(link.Inbound)
 	b.calls.init()
 	b.refs.init()
-	b.encC = banana.EncoderConfig{Vocab: link.Vocab, Limits: cfg.Limits.Limits, External: b.encodeExternal}
+	copies := cmp.Or(cfg.Copies, failuresAlone)
+	b.encC = banana.EncoderConfig{
+		Vocab:    link.Vocab,
+		Limits:   cfg.Limits.Limits,
+		External: b.encodeExternal,
+		Copies:   copies,
+		// Without the extension it may be Foolscap's own.
+		WholeAttributes: !link.Pipelines,
+	}
 	b.decC = banana.DecoderConfig{
 		Vocab:    link.Vocab,
 		Limits:   cfg.Limits.Limits,
 		Account:  b.account,
 		Ping:     b.gotPing,
 		External: b.decodeExternal,
+		Copies:   copies,
 		Skipped:  b.skipped,
 	}
 	b.dec = banana.NewDecoder((*reader)(b), link.Buffered, &b.decC)

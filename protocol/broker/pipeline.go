@@ -320,7 +320,7 @@ func (in *inbound) arguments() error {
 		*ptr.(*Args) = args
 		return nil
 	}
-	d, err := banana.Recode(in.b.cfg.Limits.Limits, func(e *banana.Encoder) {
+	d, err := banana.Recode(in.b.cfg.Limits.Limits, in.b.encC.Copies, func(e *banana.Encoder) {
 		e.Open("call")
 		writeArguments(e, args)
 		e.Close()
