@@ -39,7 +39,9 @@ func failedThere(t *testing.T, err error) *pypeer.Error {
 
 func TestFailuresOfPythonArriveWithAllThatPythonTells(t *testing.T) {
 	t.Parallel()
-	eachRole(t, options{}, func(t *testing.T, m *meeting) {
+	o := options{}
+	o.tub.TracesFromPeers = true
+	eachRole(t, o, func(t *testing.T, m *meeting) {
 		for name, test := range map[string]struct {
 			method   string
 			args     []any
@@ -215,6 +217,7 @@ func TestPythonsOptionsOnFailures(t *testing.T) {
 	t.Parallel()
 	o := options{}
 	o.python = pypeer.Options{SafeTracebacks: true, HideRemoteExceptionTypes: true}
+	o.tub.TracesFromPeers = true
 	m := justGo(t, o)
 
 	_, err := tub.Call[any](within(t), m.root, "fail", "no")
