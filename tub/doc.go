@@ -40,6 +40,7 @@
 // A failed call is a *[CallError]: it says whether the call has reached the
 // network, and wraps the cause, a *[Failure] if that is what the remote method
 // returned. errors.Is with a [RemoteType] matches it by the name of its class,
-// which [Raise] chooses on the other side. A failed connection attempt is a *[DialError] with the fate of
-// every hint. No error, log or String method shows the secret of a FURL.
+// which [Raise] chooses on the other side. A failed connection attempt is a
+// *[DialError] with the fate of every hint. No error, log or String method
+// shows the secret of a FURL.
 package tub

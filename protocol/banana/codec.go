@@ -98,7 +98,7 @@ func (c *Codec) decode(d *Decoder, h *head, v reflect.Value, t Taster) error {
 		return d.copyable(h, v)
 	}
 	if by := d.cfg.Copies.of(c); by != nil && (!h.is("none") || c.base == c) {
-		return mismatch(fmt.Sprintf("copyable %.40q", by.class), h.got())
+		return by.mismatch(h)
 	}
 	return c.dec(d, h, v, t)
 }

@@ -151,7 +151,14 @@ func (all *Copies) of(c *Codec) *Copy {
 	if all == nil || !c.base.copied.Load() {
 		return nil
 	}
-	return all.byType[c.base.typ]
+	return all.get(c.base.typ)
+}
+
+func (all *Copies) get(t reflect.Type) *Copy { return all.byType[t] }
+
+// mismatch is about something that should be of the class and is no copyable.
+func (c *Copy) mismatch(h *head) error {
+	return mismatch(fmt.Sprintf("copyable %.40q", c.class), h.got())
 }
 
 // at is where in a value of the class something is.
@@ -165,7 +172,7 @@ func (c *Copy) at(attribute string) string {
 // copy appends v, or what it points to, as a copyable.
 func (e *Encoder) copy(c *Copy, v reflect.Value) error {
 	var id identity
-	for v.Kind() == reflect.Pointer && v.Type() != c.codec.typ {
+	for v.Kind() == reflect.Pointer {
 		if v.IsNil() {
 			return e.none()
 		}
