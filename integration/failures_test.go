@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -39,7 +40,9 @@ func failedThere(t *testing.T, err error) *pypeer.Error {
 
 func TestFailuresOfPythonArriveWithAllThatPythonTells(t *testing.T) {
 	t.Parallel()
-	eachRole(t, options{}, func(t *testing.T, m *meeting) {
+	o := options{}
+	o.tub.TracesFromPeers = true
+	eachRole(t, o, func(t *testing.T, m *meeting) {
 		for name, test := range map[string]struct {
 			method   string
 			args     []any
@@ -61,7 +64,9 @@ func TestFailuresOfPythonArriveWithAllThatPythonTells(t *testing.T) {
 			assert.Contains(t, failure.Text, test.text, name)
 			assert.True(t, failure.IsType(test.kind), name)
 			assert.True(t, failure.IsType(test.ancestor), name)
-			assert.False(t, failure.IsType("builtins.KeyError"), name)
+			assert.ErrorIs(t, err, tub.RemoteType(test.kind), name)
+			assert.ErrorIs(t, err, tub.RemoteType(test.ancestor), name)
+			assert.NotErrorIs(t, err, tub.RemoteType("builtins.KeyError"), name)
 			assert.Contains(t, failure.Traceback, "Traceback (most recent call last)", name)
 			assert.ErrorContains(t, err, test.method, name)
 			assert.ErrorContains(t, err, test.text, name)
@@ -181,6 +186,13 @@ func TestWhateverAnErrorIsLikePythonTakesIt(t *testing.T) {
 		"words":                 errors.New("list"),
 		"a pointer to nothing":  (*tub.DialError)(nil),
 	}
+	raised := tub.Raise("desk.Überfüllt", errors.New("日本"), "desk.Refusal", "builtins.OSError")
+	raisedAs := []string{"desk.Überfüllt", "desk.Refusal", "builtins.OSError", "builtins.Exception"}
+	chains := map[string]error{
+		"raised":            raised,
+		"raised and joined": errors.Join(errors.New("a"), fmt.Errorf("b: %w", raised)),
+	}
+	maps.Copy(errs, chains)
 	var parts []tub.Part
 	for name, err := range errs {
 		parts = append(parts, tub.Method(name, func(context.Context, tub.None) (any, error) { return nil, err }))
@@ -192,6 +204,10 @@ func TestWhateverAnErrorIsLikePythonTakesIt(t *testing.T) {
 			_, err := ref.Call(name)
 			failure := failedThere(t, err)
 			assert.NotEqual(t, "foolscap.tokens.Violation", failure.Type, "Python would say so of a failure that it does not take")
+			if chains[name] != nil {
+				assert.Equal(t, raisedAs, failure.Parents)
+				assert.Equal(t, chains[name].Error(), failure.Text)
+			}
 		})
 	}
 	t.Run("a trace, where that is allowed", func(t *testing.T) {
@@ -215,6 +231,7 @@ func TestPythonsOptionsOnFailures(t *testing.T) {
 	t.Parallel()
 	o := options{}
 	o.python = pypeer.Options{SafeTracebacks: true, HideRemoteExceptionTypes: true}
+	o.tub.TracesFromPeers = true
 	m := justGo(t, o)
 
 	_, err := tub.Call[any](within(t), m.root, "fail", "no")

@@ -274,15 +274,59 @@ func TestErrorsOfMethodsCrossTheWire(t *testing.T) {
 	assert.Contains(t, log.String(), "call_test.go", "where they are logged")
 	assert.True(t, failure("unsendable").IsType("foolscap.tokens.Violation"))
 	assert.True(t, failure("missing").IsType("builtins.AttributeError"))
+}
 
-	open := newServer(t, &tub.Options{TracesToPeers: true})
-	ref = connect(t, newTub(t, nil), register(t, open, tub.NewObject(
-		tub.Method("panic", func(context.Context, tub.None) (int, error) { panic("oh no") }),
+func TestTracesTravelWhereBothSidesWantThat(t *testing.T) {
+	for _, test := range []struct{ sends, keeps bool }{{true, true}, {true, false}, {false, true}} {
+		server, client := newServer(t, &tub.Options{TracesToPeers: test.sends}), newTub(t, &tub.Options{TracesFromPeers: test.keeps})
+		ref := connect(t, client, register(t, server, tub.NewObject(
+			tub.Method("panic", func(context.Context, tub.None) (int, error) { panic("oh no") }),
+			tub.Method("pass_on", func(context.Context, tub.None) (int, error) {
+				return 0, fmt.Errorf("there: %w", &tub.Failure{Type: "a.B", Traceback: "goroutine of another"})
+			}),
+			tub.Method("tell", func(context.Context, tub.None) (any, error) {
+				return &tub.Failure{Type: "a.B", Traceback: "goroutine of another"}, nil
+			}),
+		)))
+		value := call[*tub.Failure](t, ref, "tell")
+		for _, method := range []string{"panic", "pass_on", "tell"} {
+			f := value
+			if method != "tell" {
+				_, err := tub.Call[int](within(t), ref, method)
+				require.ErrorAs(t, err, &f)
+			}
+			assert.Equal(t, test.sends && test.keeps, strings.Contains(f.Traceback, "goroutine"), "%v %s", test, method)
+			if !test.keeps {
+				assert.Empty(t, f.Traceback)
+			}
+		}
+	}
+}
+
+func TestErrorsAreMatchedByTheNameOfTheirClass(t *testing.T) {
+	const full, busy = tub.RemoteType("example.Full"), tub.RemoteType("example.Busy")
+	cause := errors.New("no room")
+	assert.NoError(t, tub.Raise(full, nil))
+	raised := tub.Raise(full, cause, "builtins.OSError")
+	ref := connect(t, newTub(t, nil), register(t, newServer(t, nil), tub.NewObject(
+		tub.Method("fail", func(_ context.Context, a struct{ N int }) (int, error) {
+			return 0, []error{raised, fmt.Errorf("here: %w", raised), errors.Join(cause, raised)}[a.N]
+		}),
 	)))
-	_, err := tub.Call[int](within(t), ref, "panic")
-	var f *tub.Failure
-	require.ErrorAs(t, err, &f)
-	assert.Contains(t, f.Traceback, "goroutine")
+	for n, text := range []string{"no room", "here: no room", "no room\nno room"} {
+		_, err := tub.Call[int](within(t), ref, "fail", n)
+		var f *tub.Failure
+		require.ErrorAs(t, err, &f)
+		assert.Equal(t, &tub.Failure{Type: "example.Full", Text: text, Parents: []string{"example.Full", "builtins.OSError", "builtins.Exception"}}, f)
+		for _, err := range []error{err, raised} { // the same there and here
+			assert.ErrorIs(t, err, full)
+			assert.ErrorIs(t, err, tub.RemoteType("builtins.OSError"))
+			assert.ErrorIs(t, err, tub.RemoteType("builtins.Exception"))
+			assert.NotErrorIs(t, err, busy)
+			assert.NotErrorIs(t, err, errors.New("example.Full"))
+		}
+	}
+	assert.ErrorIs(t, raised, cause)
 }
 
 // interface of an object, as a program may have it anyway.

@@ -23,7 +23,9 @@
 //	sum, err := tub.Call[int](ctx, ref, "add", 1, 2)
 //
 // Values are those of package banana: what goes by copy and how it looks in
-// Go is said there. Objects and references go by reference.
+// Go is said there. Types of the program's own, which peers know by a name, do
+// so with [CopyOf] and [CopyAs]; a FURL is what Foolscap calls a SturdyRef.
+// Objects and references go by reference.
 //
 // # Order and concurrency
 //
@@ -37,6 +39,8 @@
 //
 // A failed call is a *[CallError]: it says whether the call has reached the
 // network, and wraps the cause, a *[Failure] if that is what the remote method
-// returned. A failed connection attempt is a *[DialError] with the fate of
-// every hint. No error, log or String method shows the secret of a FURL.
+// returned. errors.Is with a [RemoteType] matches it by the name of its class,
+// which [Raise] chooses on the other side. A failed connection attempt is a
+// *[DialError] with the fate of every hint. No error, log or String method
+// shows the secret of a FURL.
 package tub

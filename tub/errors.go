@@ -15,9 +15,19 @@ type (
 	Failure = broker.Failure
 	// A TypedError chooses what remote callers see of an error.
 	TypedError = broker.TypedError
+	// A RemoteType is the name of an exception's class, for errors.Is.
+	RemoteType = broker.RemoteType
 	// Sent says what became of a call that failed.
 	Sent = broker.Sent
 )
+
+// Raise returns err as an error that remote callers see as an exception of the
+// class kind, whose base classes are the parents, the nearest one first, and
+// "builtins.Exception". It returns nil when err is nil. errors.Is finds the
+// class here as it does there.
+func Raise(kind RemoteType, err error, parents ...RemoteType) error {
+	return broker.Raise(kind, err, parents...)
+}
 
 // What became of a call that failed.
 const (

@@ -153,7 +153,7 @@ func TestAHiddenTubDoesNotTellPeersOfItsMachine(t *testing.T) {
 	}
 	m := newMemory()
 	for _, hidden := range []bool{true, false} {
-		server, client := newTub(t, &tub.Options{Hidden: hidden, TracesToPeers: true}), newTub(t, nil)
+		server, client := newTub(t, &tub.Options{Hidden: hidden, TracesToPeers: true}), newTub(t, &tub.Options{TracesFromPeers: true})
 		hint := furl.Hint(fmt.Sprintf("mem:%v", hidden))
 		_, err := server.Listen(m.listen(hint))
 		require.NoError(t, err)

@@ -61,8 +61,15 @@ type Options struct {
 	MinTLS uint16
 
 	// TracesToPeers lets the Go stack of a method that panics travel to its
-	// caller; default off.
+	// caller, and the tracebacks of failures that are passed on; default off.
 	TracesToPeers bool
+	// TracesFromPeers keeps what peers tell of where their methods have
+	// failed, in [Failure.Traceback]; default off: it is dropped.
+	TracesFromPeers bool
+
+	// Copies are the types whose values travel by copy. *[Failure] and
+	// [furl.FURL] always do.
+	Copies []Copy
 
 	// HideRemoteTypes makes the *[Failure] of every call one of
 	// [RemoteException]: nothing in this program, and nobody who calls it,
@@ -158,7 +165,8 @@ type Tub struct {
 // ErrTubClosed is the error of using a Tub after Close or Shutdown.
 var ErrTubClosed = errors.New("the Tub is closed")
 
-// New makes a Tub of an identity. opts may be nil. The Tub has no listener; a
+// New makes a Tub of an identity. opts may be nil; an error says what is wrong
+// with them. The Tub has no listener; a
 // Tub that only calls needs none. End it with Close or Shutdown.
 func New(id *Identity, opts *Options) (*Tub, error) {
 	if id == nil {
@@ -207,6 +215,10 @@ func New(id *Identity, opts *Options) (*Tub, error) {
 		return nil, fmt.Errorf("foolscap: %w", err)
 	}
 	t.local = local
+	copies, err := o.copies()
+	if err != nil {
+		return nil, fmt.Errorf("foolscap: option Copies: %w", err)
+	}
 	t.conf = &broker.Config{
 		Local:      id.id,
 		Host:       (*host)(t),
@@ -217,8 +229,7 @@ func New(id *Identity, opts *Options) (*Tub, error) {
 
 		IntroductionTimeout: max(o.IntroductionTimeout, 0),
 
-		Traces: o.TracesToPeers,
-
+		Copies:     copies,
 		Interfaces: known,
 
 		HideRemoteTypes:   o.HideRemoteTypes,

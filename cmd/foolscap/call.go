@@ -110,7 +110,7 @@ func (f *callFlags) run(ctx context.Context, e *env, target, method string, word
 		return err
 	}
 	defer r.close()
-	t, err := r.newTub(id, &tub.Options{Logger: logger})
+	t, err := r.newTub(id, &tub.Options{Logger: logger, TracesFromPeers: true})
 	if err != nil {
 		return err
 	}

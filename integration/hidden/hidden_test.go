@@ -88,7 +88,7 @@ func newCaller(t *testing.T, all map[string]handlers.Handler) *tub.Tub {
 	t.Helper()
 	id, err := tub.NewIdentity()
 	require.NoError(t, err)
-	caller, err := tub.New(id, &tub.Options{NoHandlers: true})
+	caller, err := tub.New(id, &tub.Options{NoHandlers: true, TracesFromPeers: true})
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, caller.Close()) })
 	for hintType, h := range all {

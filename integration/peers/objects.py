@@ -12,6 +12,7 @@ from foolscap.remoteinterface import RemoteInterface
 from foolscap.schema import ByteStringConstraint, DictOf, ListOf
 from foolscap.tokens import Violation
 
+import copies
 import notation
 
 
@@ -315,4 +316,28 @@ class Peer(Offered):
         return value
 
 
-KINDS = {"root": Root, "child": Child, "peer": Peer, "visitor": Visitor}
+class Copier(Offered):
+    """Sends and receives what travels by copy."""
+
+    def remote_echo(self, value):
+        return value
+
+    def remote_describe(self, value):
+        return copies.describe(value)
+
+    def remote_same(self, values):
+        return values[0] is values[1]
+
+    def remote_within(self, node):
+        """Whether a node is the first of what is beside it."""
+        return node.extra[0] is node
+
+    def remote_make(self, what):
+        return copies.MAKERS[text(what)]()
+
+    def remote_send(self, ref, what):
+        """What comes back when a value is sent to be echoed."""
+        return ref.callRemote("echo", copies.MAKERS[text(what)]()).addCallback(copies.describe)
+
+
+KINDS = {"root": Root, "copier": Copier, "child": Child, "peer": Peer, "visitor": Visitor}

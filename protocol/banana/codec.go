@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"unicode"
 )
 
@@ -27,6 +28,11 @@ type Codec struct {
 	scalar bool
 	// tuple holds the fields of a struct that is marked as a tuple.
 	tuple []Field
+	// base is the Codec of what pointers lead to, and the Codec itself when
+	// the type is no pointer.
+	base *Codec
+	// copied says that the type travels by copy, in some Copies.
+	copied atomic.Bool
 }
 
 var codecs sync.Map // reflect.Type → *Codec
@@ -69,7 +75,13 @@ func (c *Codec) Encode(e *Encoder, v reflect.Value) error {
 	if e.err != nil {
 		return e.err
 	}
-	if err := c.enc(e, v); err != nil {
+	var err error
+	if by := e.cfg.Copies.of(c); by != nil {
+		err = e.copy(by, v)
+	} else {
+		err = c.enc(e, v)
+	}
+	if err != nil {
 		return e.fail(err)
 	}
 	return nil
@@ -82,6 +94,11 @@ func (c *Codec) decode(d *Decoder, h *head, v reflect.Value, t Taster) error {
 		return missing()
 	case h.is("reference") && !isAny(c.typ):
 		return c.fromReference(d, h, v)
+	case h.is("copyable") && d.cfg.Copies != nil:
+		return d.copyable(h, v)
+	}
+	if by := d.cfg.Copies.of(c); by != nil && (!h.is("none") || c.base == c) {
+		return by.mismatch(h)
 	}
 	return c.dec(d, h, v, t)
 }
@@ -162,7 +179,7 @@ func (d *Decoder) assign(at *ref, v reflect.Value, c *Codec) error {
 func (d *Decoder) convert(at *ref, v reflect.Value, c *Codec) error {
 	l := d.limits
 	l.MaxMessage = int(max(1, int64(l.MaxMessage)-d.cost))
-	e := NewEncoder(&EncoderConfig{Vocab: 1, Limits: l, External: func(x External) (any, error) { return x, nil }}, false)
+	e := NewEncoder(&EncoderConfig{Vocab: 1, Limits: l, Copies: d.cfg.Copies, External: func(x External) (any, error) { return x, nil }}, false)
 	e.Open("answer")
 	d.markUnfinished(e)
 	switch src := at.rv; {
@@ -186,7 +203,9 @@ func (d *Decoder) convert(at *ref, v reflect.Value, c *Codec) error {
 	if err := d.charge(2 * int64(m.size)); err != nil {
 		return err
 	}
-	sub := m.decoder(l, d.cfg.Adapt)
+	cfg := *d.cfg
+	cfg.Limits = l
+	sub := m.decoder(&cfg)
 	if _, err := sub.Begin(); err != nil {
 		return err
 	}
@@ -255,6 +274,7 @@ func (m *maker) codec(t reflect.Type) (*Codec, error) {
 		return c, nil
 	}
 	c := &Codec{typ: t}
+	c.base = c
 	m.made[t] = c
 	err := m.fill(c)
 	return c, err
@@ -349,6 +369,9 @@ func canShare(t reflect.Type, above map[reflect.Type]bool) bool {
 			return true
 		}
 	case reflect.Struct:
+		if opaque(t) { // by copy it can be anything
+			return true
+		}
 		for i := range t.NumField() {
 			if f := t.Field(i); f.IsExported() && canShare(f.Type, above) {
 				return true
@@ -882,6 +905,9 @@ func entries(m reflect.Value, key *Codec, inOrder bool) ([]entry, error) {
 }
 
 func encMembers(e *Encoder, v reflect.Value, key *Codec) error {
+	if e.cfg.Copies.of(key) != nil {
+		return cannotEncode("%s travels by copy, so it cannot be a key or a member of a set", key.typ)
+	}
 	all, err := entries(v, key, false)
 	if err != nil {
 		return err
@@ -895,6 +921,9 @@ func encMembers(e *Encoder, v reflect.Value, key *Codec) error {
 }
 
 func encMap(e *Encoder, v reflect.Value, key, elem *Codec) error {
+	if e.cfg.Copies.of(key) != nil {
+		return cannotEncode("%s travels by copy, so it cannot be a key or a member of a set", key.typ)
+	}
 	all, err := entries(v, key, true)
 	if err != nil {
 		return err
@@ -920,6 +949,7 @@ func (m *maker) pointer(c *Codec) error {
 	if err != nil {
 		return err
 	}
+	c.base = elem.base
 	fields := elem.typ.Kind() == reflect.Struct && elem.typ != bigType
 	c.enc = func(e *Encoder, v reflect.Value) error {
 		if v.IsNil() {
@@ -989,7 +1019,7 @@ func (f *Field) In(v reflect.Value) reflect.Value { return v.Field(f.index) }
 // Recoded returns a generic value in the form of the field's type.
 func (f *Field) Recoded(v any) (reflect.Value, error) {
 	to := reflect.New(f.Codec.typ).Elem()
-	d, err := Recode(Limits{}, nil, func(e *Encoder) { e.Value(v) })
+	d, err := Recode(&DecoderConfig{}, func(e *Encoder) { e.Value(v) })
 	if err != nil {
 		return to, err
 	}
@@ -1102,6 +1132,12 @@ func (m *maker) structure(c *Codec) error {
 		structTuple(c, fields)
 		return nil
 	}
+	if opaque(t) {
+		reason := fmt.Sprintf("%s has no exported fields: it can travel by copy only, and is not registered for that", t)
+		c.enc = func(*Encoder, reflect.Value) error { return cannotEncode("%s", reason) }
+		c.dec = func(*Decoder, *head, reflect.Value, Taster) error { return violation("%s", reason) }
+		return nil
+	}
 	sorted := slices.Clone(fields)
 	slices.SortFunc(sorted, func(a, b Field) int { return strings.Compare(a.Name, b.Name) })
 	byName := map[string]int{}
@@ -1137,6 +1173,16 @@ func (m *maker) structure(c *Codec) error {
 		return nil
 	}
 	return nil
+}
+
+// opaque reports whether a struct has fields, and none that anybody else may see.
+func opaque(t reflect.Type) bool {
+	for i := range t.NumField() {
+		if f := t.Field(i); f.IsExported() || f.Name == "_" {
+			return false
+		}
+	}
+	return t.NumField() > 0
 }
 
 func decStruct(d *Decoder, h *head, v reflect.Value, fields []Field, byName map[string]int) error {

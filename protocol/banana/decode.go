@@ -42,6 +42,10 @@ type DecoderConfig struct {
 	// reader or interface type. An error is a Violation. Nil can make none.
 	Adapt func(v any, t reflect.Type) (reflect.Value, error)
 
+	// Copies are the types that arrive by copy. Nil leaves all sequences of
+	// that kind to External.
+	Copies *Copies
+
 	// Skipped is shown such a sequence within something that is being
 	// skipped, so that references in it can be accounted for. That includes
 	// one whose type was read and which External was not asked about, or
@@ -111,6 +115,7 @@ const (
 	refDone                   // complete
 	refFrozen                 // a frozen set
 	refTyped                  // being decoded into a target that has no identity yet
+	refHook                   // a value by copy that a hook will make
 )
 
 // NewDecoder returns a Decoder that reads first what is buffered and then r.
@@ -930,6 +935,8 @@ func (d *Decoder) cycle(at *ref, open uint64) error {
 		return violation("a reference to a frozen set, which Foolscap never shares")
 	case refTyped:
 		return errTypedCycle()
+	case refHook:
+		return violation("a value by copy that contains itself, and is made only once it is complete")
 	case refTuple:
 		for i := len(d.stack) - 1; i >= 0 && d.stack[i].frozen; i-- {
 			if d.stack[i].open == open {

@@ -82,6 +82,14 @@ func (d *Decoder) any(h *head, t Taster) (v any, wait *ref, err error) {
 	case "immutable-set":
 		s := new(FrozenSet)
 		v, err = s, d.filled(h, refFrozen, s, func() error { return d.anyMembers(h.child, &s.members) })
+	case "copyable":
+		if d.cfg.Copies == nil {
+			v, err = d.external(h)
+			break
+		}
+		x := reflect.New(anyType).Elem()
+		err = d.copyable(h, x)
+		v = x.Interface()
 	default:
 		v, err = d.external(h)
 	}

@@ -25,6 +25,7 @@
 //	set              *Set          map[T]struct{}
 //	immutable-set    *FrozenSet    map[T]struct{}
 //	dict             *Dict         map[K]V, struct
+//	copyable         *T            T, *T, interfaces that *T implements
 //
 // Values that implement External are passed by reference. So are functions of
 // the form func(context.Context, A) (R, error) and readers, if the connection
@@ -39,9 +40,13 @@
 //
 //	_ struct{} `foolscap:",tuple"`
 //
+// A type T that is in the Copies of the configuration travels as a copyable:
+// the name of its class and its attributes. See [CopyOf] and [CopyAs]. Without
+// that, a struct that has fields but no exported ones has no form.
+//
 // Sharing and cycles survive between values of the generic types (*List,
-// Tuple, *Dict, *Set) and for pointers, maps and slices whose type is
-// recursive or holds interfaces. What was sent once for two targets of
+// Tuple, *Dict, *Set), for pointers to what travels by copy, and for pointers,
+// maps and slices whose type is recursive or holds interfaces. What was sent once for two targets of
 // different types is copied into the form of the second: an any gets a *List
 // even where the first target was a []int. Only a cycle back to a pointer or
 // map that is still being read is that pointer or map in an any too.

@@ -34,6 +34,14 @@ type EncoderConfig struct {
 	// OpenType is asked by Taste which sequence an External will be. Nil and
 	// "" mean "my-reference".
 	OpenType func(External) string
+	// Copies are the types whose values go by copy. Nil has none.
+	Copies *Copies
+	// WholeAttributes says that the receiver needs an attribute of a copy to
+	// be complete when it has arrived, as Foolscap does, which drops the
+	// connection otherwise: cycles back to a copy or a tuple that is an
+	// attribute are refused, and what External returns, within a copy, if it
+	// has a method Later() bool which returns true.
+	WholeAttributes bool
 }
 
 // An Encoder builds one Message. Its methods append tokens in the order of
@@ -51,6 +59,7 @@ type Encoder struct {
 	raw      int // bytes in raws
 	stack    []frame
 	pointers int // that are being followed
+	copies   int // that are open
 	seen     []identity
 	where    map[identity]uint32 // once seen is long
 	externs  []External          // of the message, in their order
@@ -61,6 +70,8 @@ type frame struct {
 	open uint32
 	// frozen says that it is complete only when its members are: a tuple.
 	frozen bool
+	// copy is what it is a value of, if it goes by copy.
+	copy *Copy
 }
 
 // identity tells shared values apart from equal ones.
@@ -165,7 +176,7 @@ func (e *Encoder) open(opentype string, frozen bool) error {
 	if err := e.token(1); err != nil {
 		return err
 	}
-	e.stack = append(e.stack, frame{e.opens, frozen})
+	e.stack = append(e.stack, frame{open: e.opens, frozen: frozen})
 	e.mark(markOpen, e.opens)
 	e.opens++
 	return e.word(opentype)
@@ -336,6 +347,9 @@ func (e *Encoder) external(x External) error {
 	e.m.exts = append(e.m.exts, held)
 	e.externs = append(e.externs, x)
 	e.opens++
+	if late, ok := held.(interface{ Later() bool }); ok && e.copies > 0 && e.cfg.WholeAttributes && late.Later() {
+		return e.fail(cannotEncode("an introduction within a value by copy, for which Foolscap would drop the connection"))
+	}
 	return nil
 }
 
@@ -491,6 +505,9 @@ func (e *Encoder) reference(open uint32) error {
 		if e.stack[i].open == open {
 			return e.fail(cannotEncode("a tuple that contains itself"))
 		}
+	}
+	if e.early(open) {
+		return e.fail(cannotEncode("a value by copy that contains itself"))
 	}
 	e.Open("reference")
 	if e.err == nil {

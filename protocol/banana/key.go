@@ -170,6 +170,9 @@ func scalarKey(k any, c charger) (any, error) {
 			return k, nil
 		}
 	}
+	if reflect.TypeOf(k).Kind() == reflect.Pointer { // a value by copy, which can be one in Python
+		return nil, violation("%s cannot be a key or a member of a set", kindName(k))
+	}
 	return nil, fmt.Errorf("%s cannot be a key or a member of a set", kindName(k))
 }
 

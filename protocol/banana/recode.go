@@ -2,35 +2,34 @@ package banana
 
 import (
 	"math"
-	"reflect"
 	"strings"
 )
 
 // Recode writes a message with write and returns a Decoder of it, whose Begin
 // is to be called next: so values that were decoded for no particular target
-// can be decoded again into one. What goes by reference passes as it is; adapt
-// is DecoderConfig.Adapt.
-func Recode(limits Limits, adapt func(v any, t reflect.Type) (reflect.Value, error), write func(*Encoder)) (*Decoder, error) {
-	e := NewEncoder(&EncoderConfig{Vocab: 1, Limits: limits, External: func(x External) (any, error) { return x, nil }}, false)
+// can be decoded again into one. What goes by reference passes as it is. Of cfg,
+// Limits, Copies and Adapt count.
+func Recode(cfg *DecoderConfig, write func(*Encoder)) (*Decoder, error) {
+	e := NewEncoder(&EncoderConfig{Vocab: 1, Limits: cfg.Limits, Copies: cfg.Copies, External: func(x External) (any, error) { return x, nil }}, false)
 	write(e)
 	m, _, err := e.Finish()
 	if err != nil {
 		return nil, err
 	}
 	defer m.Free()
-	return m.decoder(limits, adapt), nil
+	return m.decoder(cfg), nil
 }
 
 // decoder returns a Decoder of a message whose Externals are what they stand
 // for.
-func (m *Message) decoder(limits Limits, adapt func(v any, t reflect.Type) (reflect.Value, error)) *Decoder {
+func (m *Message) decoder(cfg *DecoderConfig) *Decoder {
 	objects := append([]any(nil), m.exts...)
 	var w Numberer
 	wire, _ := w.Append(nil, m, math.MaxInt, func(dst []byte, _ any, open uint64) []byte {
 		dst = AppendString(AppendToken(dst, TypeOpen, open), "my-reference")
 		return AppendToken(dst, TypeClose, open)
 	})
-	return NewDecoder(strings.NewReader(""), wire, &DecoderConfig{Vocab: 1, Limits: limits, Adapt: adapt, External: func(d *Decoder, opentype string, _ Taster) (any, bool, error) {
+	return NewDecoder(strings.NewReader(""), wire, &DecoderConfig{Vocab: 1, Limits: cfg.Limits, Copies: cfg.Copies, Adapt: cfg.Adapt, External: func(d *Decoder, opentype string, _ Taster) (any, bool, error) {
 		x := objects[0]
 		objects = objects[1:]
 		return x, true, d.Close(opentype)

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -126,12 +127,12 @@ type Config struct {
 	// IntroductionTimeout is how long an introduction may take; the call or answer
 	// that brings it fails then. Default 30 seconds.
 	IntroductionTimeout time.Duration
+	// Copies are the types that travel by copy, with [CopyFailures] among
+	// them; default: failures alone, which take no stacks along.
+	Copies *banana.Copies
 	// Discreet returns what the peer is told of an error; nil tells it as it
-	// is. With it, stacks do not travel. The error of a method that panicked
-	// has a method Panicked() bool.
+	// is. The error of a method that panicked has a method Panicked() bool.
 	Discreet func(error) error
-	// Traces lets the Go stacks of panics travel to the peer.
-	Traces bool
 	// HideRemoteTypes makes every Failure of the peer one of RemoteException.
 	HideRemoteTypes bool
 	// LogLocalFailures is the level at which the errors of methods that the
@@ -247,7 +248,16 @@ func New(cfg *Config, link Link) *Broker {
 	b.stranger.Store(link.Inbound)
 	b.calls.init()
 	b.refs.init()
-	b.encC = banana.EncoderConfig{Vocab: link.Vocab, Limits: cfg.Limits.Limits, External: b.encodeExternal, Adapt: cfg.Host.Adapt}
+	copies := cmp.Or(cfg.Copies, failuresAlone)
+	b.encC = banana.EncoderConfig{
+		Vocab:    link.Vocab,
+		Limits:   cfg.Limits.Limits,
+		External: b.encodeExternal,
+		Adapt:    cfg.Host.Adapt,
+		Copies:   copies,
+		// Without the extension it may be Foolscap's own.
+		WholeAttributes: !link.Pipelines,
+	}
 	b.decC = banana.DecoderConfig{
 		Vocab:    link.Vocab,
 		Limits:   cfg.Limits.Limits,
@@ -255,6 +265,7 @@ func New(cfg *Config, link Link) *Broker {
 		Ping:     b.gotPing,
 		External: b.decodeExternal,
 		Adapt:    cfg.Host.Adopt,
+		Copies:   copies,
 		Skipped:  b.skipped,
 	}
 	b.dec = banana.NewDecoder((*reader)(b), link.Buffered, &b.decC)

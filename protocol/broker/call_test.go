@@ -7,6 +7,7 @@ import (
 	"math"
 	"math/big"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -293,7 +294,7 @@ func TestErrorsOfMethodsArriveAsFailures(t *testing.T) {
 
 func TestAFailureIsWithinTheLimitsOfPythonsReceivers(t *testing.T) {
 	long := typedError{strings.Repeat("ü", 300), []string{strings.Repeat("ö", 300)}}
-	s, p := newPeer(t, nil, func(c *Config) { c.Traces = true })
+	s, p := newPeer(t, nil, func(c *Config) { c.Copies = tracing(t, true) })
 	s.publish(1, NewObject("", nil,
 		method("panics", func(context.Context) (any, error) { panic(strings.Repeat("ä", 3000)) }),
 		method("fails", func(context.Context) (any, error) { return nil, long }),
@@ -321,7 +322,7 @@ func TestThePeerSeesTheStackOfAPanicOnlyWhenItMay(t *testing.T) {
 	for _, traces := range []bool{false, true} {
 		t.Run(fmt.Sprint(traces), func(t *testing.T) {
 			c, s := connect(t, networks[0], nil, NewObject("", nil, method("panics", func(context.Context) (any, error) { panic("ouch") })),
-				func(c *Config) { c.Traces = traces })
+				func(c *Config) { c.Copies = tracing(t, traces) })
 			_, err := call[any](t.Context(), c.root(t), "panics")
 			var f *Failure
 			require.ErrorAs(t, err, &f)
@@ -595,11 +596,23 @@ func TestBothVocabulariesWork(t *testing.T) {
 	}
 }
 
+// tracing is for a side that tells where its methods have failed, or not.
+func tracing(t testing.TB, traces bool) *banana.Copies {
+	copies, err := banana.NewCopies(CopyFailures(traces, true))
+	require.NoError(t, err)
+	return copies
+}
+
 func TestFailuresThatCannotBeTakenAreViolations(t *testing.T) {
 	s, p := newPeer(t, noneRoot())
 	s.publish(1, noneRoot())
 	r := p.offer(s, 1)
 	failure := func(attributes ...any) func(int64) seq {
+		for name, v := range map[string]any{"type": "x.Y", "value": "v", "traceback": "t", "parents": seq{"list"}} {
+			if !slices.Contains(attributes, any(name)) {
+				attributes = append(attributes, name, v)
+			}
+		}
 		return func(req int64) seq {
 			return seq{"error", req, append(seq{"copyable", failureClass}, attributes...)}
 		}
@@ -613,15 +626,16 @@ func TestFailuresThatCannotBeTakenAreViolations(t *testing.T) {
 		answer func(req int64) seq
 		text   string
 	}{
-		{"a type that is far too long", failure("type", pattern(lenient*maxFailureType+1, 1)), "failure.type: 1601 bytes, at most 1600"},
-		{"a text that is far too long", failure("value", pattern(lenient*maxFailureValue+1, 1)), "failure.value: 8001 bytes"},
-		{"a traceback that is far too long", failure("traceback", pattern(lenient*maxFailureTraceback+1, 1)), "failure.traceback: 16001 bytes"},
-		{"a parent that is far too long", failure("parents", seq{"list", pattern(lenient*maxFailureType+1, 1)}), "failure.parents: 1601 bytes"},
+		{"a type that is far too long", failure("type", pattern(lenient*maxFailureType+1, 1)), ").type: 1601 bytes, at most 1600"},
+		{"a text that is far too long", failure("value", pattern(lenient*maxFailureValue+1, 1)), ").value: 8001 bytes"},
+		{"a traceback that is far too long", failure("traceback", pattern(lenient*maxFailureTraceback+1, 1)), ").traceback: 16001 bytes"},
+		{"a parent that is far too long", failure("parents", seq{"list", pattern(lenient*maxFailureType+1, 1)}), ").parents: 1601 bytes"},
 		{"far too many parents", failure("parents", many), "more than 100 parents"},
 		{"parents that are no list", failure("parents", "x.Y"), "expected list"},
-		{"a text that is a number", failure("value", 5), "failure.value: expected bytes, got int64"},
-		{"an attribute that nobody knows", failure("color", "red"), "not an attribute"},
-		{"a copyable of another class", func(req int64) seq { return seq{"error", req, seq{"copyable", "x.Y"}} }, `got a copyable "x.Y"`},
+		{"a text that is a number", failure("value", 5), ").value: expected bytes, got integer"},
+		{"an attribute that nobody knows", failure("color", "red"), `unknown attribute "color"`},
+		{"an attribute that is missing", func(req int64) seq { return seq{"error", req, seq{"copyable", failureClass, "type", "x.Y"}} }, `missing attribute "parents"`},
+		{"a copyable of another class", func(req int64) seq { return seq{"error", req, seq{"copyable", "x.Y"}} }, `copyable of the unknown class "x.Y"`},
 		{"a list", func(req int64) seq { return seq{"error", req, seq{"list"}} }, "got list"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -19,7 +19,7 @@ type Failure struct {
 	// Text is str(exception).
 	Text string
 	// Traceback is what the remote side tells of where it happened; often
-	// only that it does not tell.
+	// only that it does not tell. It is empty unless this side wants to know.
 	Traceback string
 	// Parents are the names of the class and its base classes.
 	Parents []string
@@ -28,7 +28,7 @@ type Failure struct {
 func (f *Failure) Error() string { return f.Type + ": " + f.Text }
 
 // IsType reports whether the remote exception is of the class with that name, or
-// of one derived from it.
+// of one derived from it. [RemoteType] is the same for errors.Is.
 func (f *Failure) IsType(name string) bool {
 	if f.Type == name {
 		return true
@@ -49,29 +49,6 @@ const RemoteException = "foolscap.tokens.RemoteException"
 func (f *Failure) hideType() {
 	f.Text = f.Error()
 	f.Type, f.Parents = RemoteException, []string{RemoteException, "builtins.Exception"}
-}
-
-// Is makes the failure of a forwarder ErrRevoked here too.
-func (f *Failure) Is(target error) bool { return target == ErrRevoked && f.Type == revokedType }
-
-// revoked is the type of ErrRevoked.
-type revoked struct{}
-
-const revokedType = "foolscap.go.Revoked"
-
-func (revoked) Error() string { return "the right to call this object was revoked" }
-
-// RemoteType returns its name on the wire.
-func (revoked) RemoteType() (string, []string) {
-	return revokedType, []string{revokedType, "builtins.Exception"}
-}
-
-// A TypedError chooses what remote callers see of an error that a method
-// returns; other errors go by the name of their Go type.
-type TypedError interface {
-	error
-	// RemoteType returns the dotted name of the class, and of its parents.
-	RemoteType() (name string, parents []string)
 }
 
 // Sent says what became of a call that failed.
@@ -155,7 +132,7 @@ var (
 	ErrIntroduction = errors.New("introductions are not accepted here")
 	// ErrRevoked: the object only forwarded calls to another one, and does so
 	// no more. The Failure of a remote one is ErrRevoked too.
-	ErrRevoked error = revoked{}
+	ErrRevoked = Raise(revokedType, errors.New("the right to call this object was revoked"))
 	// ErrUnknownName: no object has that name.
 	ErrUnknownName = errors.New("there is no object of that name")
 )
@@ -202,8 +179,7 @@ func (e *panicError) Panicked() bool { return true }
 func (e *panicError) Error() string { return fmt.Sprintf("panic: %v", e.value) }
 
 // failureOf describes an error of ours to a peer.
-func failureOf(err error, traces bool) (f Failure) {
-	f.Traceback = noTraceback
+func failureOf(err error) (f Failure) {
 	defer func() {
 		// Often a nil pointer that has become an error.
 		if r := recover(); r != nil {
@@ -221,7 +197,7 @@ func failureOf(err error, traces bool) (f Failure) {
 	case errors.As(err, &typed):
 		f.Type, f.Parents = typed.RemoteType()
 	case errors.As(err, &remote): // passed on
-		f.Type, f.Parents, f.Text = remote.Type, remote.Parents, remote.Text
+		f = *remote
 	case errors.As(err, &violation), errors.As(err, &encoding):
 		f.Type = "foolscap.tokens.Violation"
 	case errors.Is(err, ErrUnknownName):
@@ -233,7 +209,7 @@ func failureOf(err error, traces bool) (f Failure) {
 		f.Parents = []string{f.Type, "builtins.Exception"}
 	}
 	var p *panicError
-	if errors.As(err, &p) && traces {
+	if errors.As(err, &p) {
 		f.Traceback = string(p.stack)
 	}
 	return f
@@ -247,112 +223,71 @@ func (e *noMethod) RemoteType() (string, []string) {
 	return "builtins.AttributeError", []string{"builtins.AttributeError", "builtins.Exception"}
 }
 
-// write appends the failure as a copyable.
-func (f *Failure) write(e *banana.Encoder) {
-	text := func(name, s string, max int) {
-		e.Name(name)
-		e.Bytes([]byte(banana.CutText(strings.ToValidUTF8(s, "\uFFFD"), max)))
-	}
-	e.Open("copyable")
-	e.Name(failureClass)
-	e.Name("parents")
-	e.Open("list")
-	for i, p := range f.Parents {
-		if i == maxFailureParents {
-			break
-		}
-		e.Bytes([]byte(banana.CutText(strings.ToValidUTF8(p, "\uFFFD"), maxFailureType)))
-	}
-	e.Close()
-	text("traceback", f.Traceback, maxFailureTraceback)
-	text("type", f.Type, maxFailureType)
-	text("value", f.Text, maxFailureValue)
-	e.Close()
+// failureState is a Failure as it travels.
+type failureState struct {
+	Type, Value, Traceback []byte
+	Parents                [][]byte
 }
+
+// CopyFailures is how a Failure travels by copy, as an error and as a value
+// beside others. sends lets tracebacks go out, keeps lets those that come in
+// stay in [Failure.Traceback]; otherwise it is empty.
+func CopyFailures(sends, keeps bool) banana.Copy {
+	encode := func(f Failure) (failureState, error) {
+		if !sends || f.Traceback == "" {
+			f.Traceback = noTraceback
+		}
+		s := failureState{
+			Type:      fitting(f.Type, maxFailureType),
+			Value:     fitting(f.Text, maxFailureValue),
+			Traceback: fitting(f.Traceback, maxFailureTraceback),
+		}
+		for _, p := range f.Parents[:min(len(f.Parents), maxFailureParents)] {
+			s.Parents = append(s.Parents, fitting(p, maxFailureType))
+		}
+		return s, nil
+	}
+	decode := func(s failureState) (f Failure, err error) {
+		if len(s.Parents) > 100 {
+			return f, &banana.Violation{Path: []string{".parents"}, Reason: "more than 100 parents"}
+		}
+		text := func(name string, b []byte, max int) string {
+			if len(b) > lenient*max && err == nil {
+				err = &banana.Violation{Path: []string{name}, Reason: fmt.Sprintf("%d bytes, at most %d are taken", len(b), lenient*max)}
+			}
+			return strings.ToValidUTF8(string(b), "\uFFFD")
+		}
+		f.Type, f.Text = text(".type", s.Type, maxFailureType), text(".value", s.Value, maxFailureValue)
+		if t := text(".traceback", s.Traceback, maxFailureTraceback); keeps {
+			f.Traceback = t
+		}
+		for _, p := range s.Parents {
+			f.Parents = append(f.Parents, text(".parents", p, maxFailureType))
+		}
+		return f, err
+	}
+	return banana.CopyAs(failureClass, encode, decode).Unshared()
+}
+
+// fitting is a text of a failure as Python takes it.
+func fitting(s string, max int) []byte {
+	return []byte(banana.CutText(strings.ToValidUTF8(s, "\uFFFD"), max))
+}
+
+// failuresAlone is for a Config without Copies.
+var failuresAlone, failureCodec = func() (*banana.Copies, *banana.Codec) {
+	copies, err := banana.NewCopies(CopyFailures(false, true))
+	if err != nil {
+		panic(err)
+	}
+	codec, _ := banana.CodecOf(reflect.TypeFor[Failure]())
+	return copies, codec
+}()
 
 // readFailure reads the payload of an error sequence.
 func readFailure(d *banana.Decoder) (*Failure, error) {
-	opentype, end, err := d.NextOpen("a copyable " + failureClass)
-	switch {
-	case err != nil:
-		return nil, err
-	case end:
-		return nil, &banana.ProtocolError{Reason: "an error without a failure"}
-	case opentype != "copyable":
-		return nil, &banana.Violation{Reason: "expected a failure, got " + opentype}
-	}
-	class, err := d.Name("the class of a copyable", maxName)
-	if err != nil {
-		return nil, err
-	}
-	if string(class) != failureClass {
-		return nil, &banana.Violation{Reason: fmt.Sprintf("expected a failure, got a copyable %.40q", class)}
-	}
 	f := new(Failure)
-	have := map[string]bool{}
-	for {
-		b, end, err := d.NextName("an attribute of a failure", maxName)
-		if err != nil {
-			return nil, err
-		}
-		if end {
-			break
-		}
-		name := string(b)
-		v, err := d.Value(nil)
-		if err != nil {
-			return nil, banana.At(err, "failure."+name)
-		}
-		switch name {
-		case "type":
-			err = failureText(&f.Type, v, maxFailureType)
-		case "value":
-			err = failureText(&f.Text, v, maxFailureValue)
-		case "traceback":
-			err = failureText(&f.Traceback, v, maxFailureTraceback)
-		case "parents":
-			err = f.parents(v)
-		default:
-			err = &banana.Violation{Reason: "not an attribute of a failure"}
-		}
-		if err != nil {
-			return nil, banana.At(err, fmt.Sprintf("failure.%.40s", name))
-		}
-		have[name] = true
-	}
-	if len(have) < 4 {
-		return nil, &banana.ProtocolError{Reason: "a failure that lacks attributes"}
-	}
-	return f, nil
-}
-
-func failureText(dst *string, v any, max int) error {
-	b, ok := v.([]byte)
-	switch {
-	case !ok:
-		return &banana.Violation{Reason: fmt.Sprintf("expected bytes, got %T", v)}
-	case len(b) > lenient*max:
-		return &banana.Violation{Reason: fmt.Sprintf("%d bytes, at most %d are taken", len(b), lenient*max)}
-	}
-	*dst = strings.ToValidUTF8(string(b), "\uFFFD")
-	return nil
-}
-
-func (f *Failure) parents(v any) error {
-	l, ok := v.(*banana.List)
-	if !ok {
-		return &banana.Violation{Reason: fmt.Sprintf("expected list, got %T", v)}
-	}
-	if len(l.Items) > 100 {
-		return &banana.Violation{Reason: "more than 100 parents"}
-	}
-	f.Parents = make([]string, len(l.Items))
-	for i, item := range l.Items {
-		if err := failureText(&f.Parents[i], item, maxFailureType); err != nil {
-			return err
-		}
-	}
-	return nil
+	return f, failureCodec.Decode(d, reflect.ValueOf(f).Elem(), nil)
 }
 
 // withoutSecret returns the error of a look-up without the name, which the peer

@@ -526,7 +526,7 @@ func TestTypesOfRemoteFailuresCanBeHidden(t *testing.T) {
 	assert.Equal(t, RemoteException+": builtins.KeyError: no", failure.Error())
 
 	// What this program passes on is hidden too.
-	f := failureOf(err, false)
+	f := failureOf(err)
 	assert.Equal(t, RemoteException, f.Type)
 }
 

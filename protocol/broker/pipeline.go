@@ -328,7 +328,7 @@ func (in *inbound) arguments() error {
 		*ptr.(*Args) = args
 		return nil
 	}
-	d, err := banana.Recode(in.b.cfg.Limits.Limits, in.b.cfg.Host.Adopt, func(e *banana.Encoder) {
+	d, err := banana.Recode(&in.b.decC, func(e *banana.Encoder) {
 		e.Open("call")
 		writeArguments(e, args)
 		e.Close()

@@ -304,6 +304,9 @@ type outRef struct {
 	held   *handle // of a gift
 }
 
+// Later tells an encoder that the receiver has to resolve it first.
+func (o *outRef) Later() bool { return o.gift }
+
 // encodeExternal is asked for every reference that is to be sent.
 func (b *Broker) encodeExternal(x banana.External) (any, error) {
 	v, err := b.cfg.Host.Unwrap(x, b)
@@ -453,12 +456,6 @@ func (b *Broker) decodeExternal(d *banana.Decoder, opentype string, _ banana.Tas
 	case "their-reference":
 		v, err := b.readTheirReference(d)
 		return v, true, err
-	case "copyable":
-		class, err := d.Name("the class of a copyable", maxName)
-		if err != nil {
-			return nil, true, err
-		}
-		return nil, true, &banana.Violation{Reason: fmt.Sprintf("copyable of the unknown class %.40q", class)}
 	}
 	return nil, false, nil
 }

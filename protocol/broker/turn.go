@@ -359,8 +359,7 @@ func (b *Broker) answerThen(req int64, by *Method, result any, err error, writte
 	if b.cfg.Discreet != nil {
 		err = b.cfg.Discreet(err)
 	}
-	f := failureOf(err, b.cfg.Traces && b.cfg.Discreet == nil)
-	f.write(e)
+	e.Value(failureOf(err))
 	e.Close()
 	if m, _, failed := e.Finish(); failed == nil {
 		b.sendError(m, written, func(error) { then(err) })

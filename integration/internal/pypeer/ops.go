@@ -10,6 +10,8 @@ const (
 	KindPeer = "peer"
 	// KindVisitor has the interface RIVisitor.foolscap-go, with the one method meet(name).
 	KindVisitor = "visitor"
+	// KindCopier sends and receives values by copy; peers/copies.py has their classes.
+	KindCopier = "copier"
 )
 
 // Register returns the FURL of an object of the peer, which is made if there is none of that name. The name is also the
