@@ -25,7 +25,9 @@
 // Values are those of package banana: what goes by copy and how it looks in
 // Go is said there. Types of the program's own, which peers know by a name, do
 // so with [CopyOf] and [CopyAs]; a FURL is what Foolscap calls a SturdyRef.
-// Objects and references go by reference.
+// Objects and references go by reference, and so do functions, see [Func], and
+// values of interfaces that have a [Stub]. Less than an object is given away with
+// [Facet], and for a time with [Forward].
 //
 // # Order and concurrency
 //
