@@ -33,6 +33,10 @@ func (t *Tub) Serialize(v any) ([]byte, error) {
 	e := banana.NewEncoder(&banana.EncoderConfig{
 		Limits:   t.conf.Limits.Limits,
 		External: func(x banana.External) (any, error) { return t.stored(x) },
+		Adapt:    (*host)(t).Adapt,
+		Copies:   t.conf.Copies,
+		// Python's readers are its receivers.
+		WholeAttributes: true,
 	}, true)
 	e.Value(v)
 	m, _, err := e.Finish()
@@ -100,6 +104,8 @@ func (t *Tub) unserialize(ctx context.Context, data []byte, v reflect.Value) err
 	d := banana.NewDecoder(bytes.NewReader(data), nil, &banana.DecoderConfig{
 		Limits:  t.conf.Limits.Limits,
 		Account: t.conf.Account,
+		Adapt:   (*host)(t).Adopt,
+		Copies:  t.conf.Copies,
 		External: func(d *banana.Decoder, opentype string, _ banana.Taster) (any, bool, error) {
 			if opentype != "their-reference" {
 				return nil, false, nil

@@ -253,6 +253,7 @@ func New(cfg *Config, link Link) *Broker {
 		Vocab:    link.Vocab,
 		Limits:   cfg.Limits.Limits,
 		External: b.encodeExternal,
+		OpenType: b.openType,
 		Adapt:    cfg.Host.Adapt,
 		Copies:   copies,
 		// Without the extension it may be Foolscap's own.

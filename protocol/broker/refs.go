@@ -343,6 +343,18 @@ func (b *Broker) encodeExternal(x banana.External) (any, error) {
 	return nil, fmt.Errorf("%T is not an object that can be sent", v)
 }
 
+// openType is the type of the sequence that a reference will be, for constraints:
+// of an object of a third Tub nobody may know the interface.
+func (b *Broker) openType(x banana.External) string {
+	switch v, _ := b.cfg.Host.Unwrap(x, b); v.(type) {
+	case *Remote:
+		return "your-reference"
+	case *Gift:
+		return "their-reference"
+	}
+	return "my-reference"
+}
+
 func (b *Broker) holdRemote(r *Remote) (any, error) {
 	if r.b != b {
 		return nil, errors.New("a reference of another connection")
