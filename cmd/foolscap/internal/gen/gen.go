@@ -40,10 +40,16 @@ func Stubs(file string) (*Output, error) {
 	w := newWriter(s.pkg)
 	o := &Output{File: filepath.Join(dir, out)}
 	for _, d := range all {
-		if d.file == name {
-			w.stubs(d)
-			o.Interfaces = append(o.Interfaces, d.wire)
+		if d.file != name {
+			continue
 		}
+		for _, made := range d.generated() {
+			if s.pkg.Scope().Lookup(made) != nil {
+				return nil, s.at(d.pos, "%s is what is to be generated for %s, and is there already", made, d.name)
+			}
+		}
+		w.stubs(d)
+		o.Interfaces = append(o.Interfaces, d.wire)
 	}
 	if o.Interfaces == nil {
 		return nil, fmt.Errorf("%s has no interface with a directive, such as //foolscap:interface RIFoo.example.org", file)

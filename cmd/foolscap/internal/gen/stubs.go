@@ -92,11 +92,16 @@ func (d *declaration) made(before, after string) string {
 	return before + string(unicode.ToUpper(first)) + d.name[size:] + after
 }
 
+// generated are the names of what is generated for it.
+func (d *declaration) generated() []string {
+	return []string{d.made("", "Interface"), d.made("", "Client"), d.made("New", "Client"), d.made("New", "Object"), d.made("", "Stub")}
+}
+
 // stubs writes what is generated for one interface.
 func (w *writer) stubs(d *declaration) {
 	tub, ctx := w.use(tubPath, "tub"), w.use("context", "context")
-	iface, client := d.made("", "Interface"), d.made("", "Client")
-	newClient, newObject := d.made("New", "Client"), d.made("New", "Object")
+	names := d.generated()
+	iface, client, newClient, newObject, stub := names[0], names[1], names[2], names[3], names[4]
 
 	w.printf("\n// %s is %s as it goes over the wire:\n//\n", iface, d.wire)
 	for line := range strings.Lines(d.schema.String()) {
@@ -123,9 +128,9 @@ func (w *writer) stubs(d *declaration) {
 	}
 	w.printf("}, parts...)...)\n}\n")
 
-	w.printf("\n// %s lets every %s be an argument, a result or a part of one: see [%s.Options].\n", d.made("", "Stub"), d.name, tub)
+	w.printf("\n// %s lets every %s be an argument, a result or a part of one: see [%s.Options].\n", stub, d.name, tub)
 	w.printf("var %s = %s.StubOf(\nfunc(ref *%s.Ref) %s { return %s(ref) },\nfunc(impl %s) *%s.Object { return %s(impl) },\n)\n",
-		d.made("", "Stub"), tub, tub, d.name, newClient, d.name, tub, newObject)
+		stub, tub, tub, d.name, newClient, d.name, tub, newObject)
 }
 
 // overrides are the further arguments of InterfaceOf.

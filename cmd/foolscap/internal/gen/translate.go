@@ -40,7 +40,11 @@ func (m *pyModule) translate(pkg string) (*Output, error) {
 	for i := range m.Interfaces {
 		// One without methods is nothing that a Go value could do.
 		if py := &m.Interfaces[i]; len(py.Methods) > 0 {
-			t.byWire[py.Name] = unique(interfaceName(py.Class), t.taken)
+			d := declaration{name: unique(interfaceName(py.Class), t.taken)}
+			t.byWire[py.Name] = d.name
+			for _, name := range d.generated() {
+				t.taken[name] = true
+			}
 		}
 	}
 	t.use("context", "context")
