@@ -268,7 +268,12 @@ func (c Choice) body(tok banana.Token, b []byte) error {
 }
 
 func (c Choice) look(w *walk, v any) error {
-	return c.each(kindOfValue(v), func(a Constraint) error { return w.check(a, v) })
+	cycle := w.cycle
+	err := c.each(kindOfValue(v), func(a Constraint) error { return w.check(a, v) })
+	if err == nil {
+		w.cycle = cycle
+	}
+	return err
 }
 
 func (c Choice) open(_ Constraint, t *Tasting, k kinds, opentype string) (banana.Taster, error) {

@@ -2,7 +2,6 @@ package schema
 
 import (
 	"iter"
-	"math"
 
 	"github.com/foolscap-go/foolscap/protocol/banana"
 )
@@ -108,8 +107,8 @@ func (Copyable) kinds() kinds             { return kindCopyable }
 
 func (c Copyable) next(l *level) (Constraint, error) {
 	if !l.class {
-		l.naming = true
-		return nameToken{max: max(len(c.Class), maxInterfaceName)}, nil
+		l.naming, l.longest = true, maxInterfaceName
+		return bytesName, nil
 	}
 	return nextField(l, c.State.Fields, c.State.Unknown, true)
 }
@@ -154,16 +153,18 @@ func (c Copyable) size() size {
 // The first value of a copyable is its class, not a name.
 func nextField(l *level, fields []Field, unknown Unknown, copyable bool) (Constraint, error) {
 	if (l.n%2 == 0) != copyable {
-		l.naming = true
-		l.field = -1
-		longest := maxInterfaceName
+		l.naming, l.field = true, -1
+		l.longest = maxInterfaceName
 		if unknown == RefuseUnknown {
-			longest = 0
+			l.longest = 0
 			for i := range fields {
-				longest = max(longest, len(fields[i].Name))
+				l.longest = max(l.longest, len(fields[i].Name))
 			}
 		}
-		return nameToken{max: longest, text: !copyable}, nil
+		if copyable {
+			return bytesName, nil
+		}
+		return textName, nil
 	}
 	if l.field < 0 {
 		return Any{}, nil
@@ -224,7 +225,7 @@ func lookFields(w *walk, fields []Field, unknown Unknown, all func(yield func(st
 		case at < 0 && unknown == RefuseUnknown:
 			objection = unknownName(name)
 		case at < 0 && len(name) > maxInterfaceName:
-			objection = nameToken{max: maxInterfaceName}.tooLong(len(name))
+			objection = nameTooLong(maxInterfaceName, len(name))
 		case at < 0:
 		case seen[at]:
 			objection = twice(name)
@@ -235,7 +236,7 @@ func lookFields(w *walk, fields []Field, unknown Unknown, all func(yield func(st
 		}
 		return objection == nil
 	}, func(k any) {
-		objection = banana.At(mismatch(nameToken{text: true}, kindOfValue(k).String()), "key")
+		objection = banana.At(mismatch(textName, kindOfValue(k).String()), "key")
 	})
 	if objection != nil {
 		return objection
@@ -258,44 +259,34 @@ func fieldsSize(fields []Field, unknown Unknown, text bool) size {
 	return inside
 }
 
-// nameToken is the constraint on a name.
-type nameToken struct {
-	max  int
-	text bool // it may be a text
-}
+// name is the constraint on a name, as far as its kinds go: its level judges
+// the rest.
+type name struct{ text bool }
 
-func (c nameToken) Taster() banana.Taster  { return taster(c) }
-func (c nameToken) Check(v any) error      { return check(c, v) }
-func (c nameToken) MaxSize() (int64, bool) { return c.size().result() }
-func (nameToken) String() string           { return "name" }
-func (c nameToken) size() size             { return stringSize(int64(c.max)) }
-func (nameToken) look(*walk, any) error    { return nil }
+var bytesName, textName Constraint = name{}, name{text: true}
 
-func (c nameToken) kinds() kinds {
+func (c name) Taster() banana.Taster         { return taster(c) }
+func (c name) Check(v any) error             { return check(c, v) }
+func (c name) MaxSize() (int64, bool)        { return c.size().result() }
+func (name) String() string                  { return "name" }
+func (name) size() size                      { return noSize }
+func (name) look(*walk, any) error           { return nil }
+func (name) token(banana.Token) error        { return nil }
+func (name) body(banana.Token, []byte) error { return nil }
+func (name) leafToken(banana.Token) error    { return nil }
+func (name) leafBody([]byte) error           { return nil }
+
+func (c name) kinds() kinds {
 	if c.text {
 		return kindText | kindBytes
 	}
 	return kindBytes
 }
 
-func (c nameToken) token(tok banana.Token) error { return c.leafToken(tok) }
-
-func (nameToken) body(banana.Token, []byte) error { return nil }
-
-func (nameToken) open(self Constraint, t *Tasting, _ kinds, _ string) (banana.Taster, error) {
+func (name) open(self Constraint, t *Tasting, _ kinds, _ string) (banana.Taster, error) {
 	return t.level(self, inLeaf), nil
 }
 
-func (c nameToken) leafToken(tok banana.Token) error {
-	if tok.N > uint64(c.max) {
-		return c.tooLong(int(min(tok.N, math.MaxInt)))
-	}
-	return nil
+func nameTooLong(max, n int) error {
+	return violation("expected a name of at most %d bytes, got one of %d", max, n)
 }
-
-func (c nameToken) tooLong(n int) error {
-	return violation("expected a name of at most %d bytes, got one of %d", c.max, n)
-}
-
-func (nameToken) leafBody([]byte) error   { return nil }
-func (c nameToken) leafClose(n int) error { return oneToken(c, n) }

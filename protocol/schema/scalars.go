@@ -94,10 +94,8 @@ func (c Text) leafToken(tok banana.Token) error {
 }
 
 func (c Text) leafBody(b []byte) error {
-	if c.Min > 0 || c.Max != 0 {
-		if err := checkLength(utf8.RuneCount(b), c.Min, c.Max, "characters"); err != nil {
-			return err
-		}
+	if err := c.length(utf8.RuneCount(b)); err != nil {
+		return err
 	}
 	if c.Pattern != nil && !c.Pattern.Match(b) {
 		return noMatch(c.Pattern)
@@ -105,17 +103,18 @@ func (c Text) leafBody(b []byte) error {
 	return nil
 }
 
-func (c Text) leafClose(n int) error { return oneToken(c, n) }
+func (c Text) length(n int) error { return checkLength(n, c.Min, c.Max, "characters") }
 
-// oneToken objects to an empty sequence, which Foolscap takes for a none.
-func oneToken(c Constraint, n int) error {
-	if n == 0 {
-		return mismatch(c, "none")
+func (c Text) look(_ *walk, v any) error {
+	s := v.(string)
+	if err := c.length(utf8.RuneCountInString(s)); err != nil {
+		return err
+	}
+	if c.Pattern != nil && !c.Pattern.MatchString(s) {
+		return noMatch(c.Pattern)
 	}
 	return nil
 }
-
-func (c Text) look(_ *walk, v any) error { return c.leafBody([]byte(v.(string))) }
 
 func (c Text) size() size {
 	if n, bounded := length(c.Max); bounded {
@@ -162,6 +161,10 @@ func (c Int) bytes() (n int, bounded bool) {
 }
 
 func (c Int) token(tok banana.Token) error {
+	short := tok.Type == banana.TypeInt || tok.Type == banana.TypeNeg
+	if short && !tok.Wide && c.Bytes == 0 && c.inRange(tok.N, tok.Type == banana.TypeNeg) == nil {
+		return nil
+	}
 	n, bounded := c.bytes()
 	switch tok.Type {
 	case banana.TypeInt, banana.TypeNeg:
@@ -316,7 +319,6 @@ func (c Bool) leafToken(tok banana.Token) error {
 }
 
 func (Bool) leafBody([]byte) error       { return nil }
-func (c Bool) leafClose(n int) error     { return oneToken(c, n) }
 func (Bool) size() size                  { return sequenceSize("boolean", bytesSize(2)) }
 func (c Bool) look(_ *walk, v any) error { return c.is(v.(bool)) }
 
@@ -355,8 +357,7 @@ func (c Decimal) leafToken(tok banana.Token) error {
 	return checkMax(int(min(tok.N, math.MaxInt)), c.Max, "bytes")
 }
 
-func (Decimal) leafBody([]byte) error   { return nil }
-func (c Decimal) leafClose(n int) error { return oneToken(c, n) }
+func (Decimal) leafBody([]byte) error { return nil }
 
 func (c Decimal) look(_ *walk, v any) error {
 	return checkMax(len(v.(banana.Decimal)), c.Max, "bytes")

@@ -1,6 +1,8 @@
 package schema
 
 import (
+	"math"
+
 	"github.com/foolscap-go/foolscap/protocol/banana"
 )
 
@@ -40,9 +42,11 @@ func (t *Tasting) Reset() {
 func taster(c Constraint) banana.Taster { return new(Tasting).Taster(c) }
 
 func (t *Tasting) level(c Constraint, at place) *level {
-	l := &level{}
+	var l *level
 	if n := len(t.free); n > 0 {
 		l, t.free = t.free[n-1], t.free[:n-1]
+	} else {
+		l = new(level)
 	}
 	*l = level{t: t, c: c, at: at, seen: l.seen[:0]}
 	return l
@@ -71,19 +75,18 @@ type level struct {
 	opentype string
 
 	// Of a sequence with names.
-	parent *level // of the sequence that is a name in it
-	naming bool   // the next token is a name
-	field  int    // that was named last, or -1
-	class  bool   // the class of a copyable is known
-	seen   []bool // by field
+	parent  *level // of the sequence that is a name in it
+	naming  bool   // the next token is a name
+	longest int    // name, in bytes
+	field   int    // that was named last, or -1
+	class   bool   // the class of a copyable is known
+	seen    []bool // by field
 }
 
 // A leaf is a constraint on a sequence that holds one token.
 type leaf interface {
 	leafToken(tok banana.Token) error
 	leafBody(b []byte) error
-	// leafClose sees how many tokens there were.
-	leafClose(n int) error
 }
 
 // A container is a constraint on a sequence that holds values.
@@ -103,6 +106,10 @@ func (l *level) begin() (Constraint, error) {
 	if l.at == atValue {
 		return l.c, nil
 	}
+	if list, ok := l.c.(List); ok && list.Item != nil && l.n < list.Max { // the common case
+		l.n++
+		return list.Item, nil
+	}
 	c, err := l.c.(container).next(l)
 	l.n++
 	return c, err
@@ -113,6 +120,9 @@ func (l *level) Token(tok banana.Token) error {
 	switch l.at {
 	case inLeaf:
 		l.n++
+		if l.parent != nil {
+			return l.parent.nameLength(tok)
+		}
 		return l.c.(leaf).leafToken(tok)
 	case inShared, inReference:
 		return nil
@@ -126,7 +136,18 @@ func (l *level) Token(tok banana.Token) error {
 	if k&c.kinds() == 0 {
 		return mismatch(c, k.String())
 	}
+	if l.naming {
+		return l.nameLength(tok)
+	}
 	return c.token(tok)
+}
+
+// nameLength judges the header of a name.
+func (l *level) nameLength(tok banana.Token) error {
+	if tok.N > uint64(l.longest) {
+		return nameTooLong(l.longest, int(min(tok.N, math.MaxInt)))
+	}
+	return nil
 }
 
 func (l *level) Body(b []byte) error {
@@ -192,9 +213,9 @@ func (l *level) Value(v any, growing func(any) bool) error {
 	switch l.at {
 	case inShared:
 		w := &l.t.walk
-		w.growing = growing
+		w.growing, w.cycle = growing, nil
 		err := w.check(l.c, v)
-		w.growing = nil
+		w.growing, w.cycle = nil, nil
 		return err
 	case inReference:
 		return l.c.(interface{ reference(string, any) error }).reference(l.opentype, v)
@@ -210,7 +231,9 @@ func (l *level) Close() error {
 	var err error
 	switch l.at {
 	case inLeaf:
-		err = l.c.(leaf).leafClose(l.n)
+		if l.n == 0 { // which Foolscap takes for a none
+			err = mismatch(l.c, "none")
+		}
 	case inItems:
 		err = l.c.(container).end(l)
 	}

@@ -1,6 +1,8 @@
 package schema
 
 import (
+	"errors"
+	"slices"
 	"strconv"
 	"unsafe"
 
@@ -9,13 +11,23 @@ import (
 
 // A walk looks at values that are there already.
 type walk struct {
-	memo map[looked]struct{}
+	memo map[looked]verdict
 	path []identity
 	// growing reports whether a value is still being read; nil says no.
 	growing func(v any) bool
+	// cycle is the value in which the last cycle was found, until it turns
+	// out that this does not matter.
+	cycle any
 }
 
-// looked is a value that a constraint has no objections to.
+// verdict is what is known of a value. An objection to a cycle holds as long
+// as the value in which it ends is growing.
+type verdict struct {
+	objection *banana.Violation // or nil
+	cycle     any
+}
+
+// looked is a value that a constraint has judged.
 type looked struct {
 	c [2]unsafe.Pointer // the words of the interface value
 	v identity
@@ -78,27 +90,44 @@ func (w *walk) check(c Constraint, v any) error {
 		return c.look(w, v)
 	}
 	key := looked{constraintID(c), id}
-	if _, ok := w.memo[key]; ok {
-		return nil
-	}
-	for _, above := range w.path {
-		if above == id {
+	if known, ok := w.memo[key]; ok {
+		switch {
+		case known.objection == nil:
+			return nil
+		case known.cycle == nil:
+			return again(known.objection)
+		case w.unfinished(known.cycle):
+			w.cycle = known.cycle
 			return errCycle()
 		}
 	}
-	if w.growing != nil && w.growing(v) {
+	if w.unfinished(v) {
+		w.cycle = v
 		return errCycle()
 	}
 	w.path = append(w.path, id)
 	err := c.look(w, v)
 	w.path = w.path[:len(w.path)-1]
-	if err == nil {
-		if w.memo == nil {
-			w.memo = make(map[looked]struct{})
-		}
-		w.memo[key] = struct{}{}
+	if w.memo == nil {
+		w.memo = make(map[looked]verdict)
+	}
+	var objection *banana.Violation
+	if errors.As(err, &objection) {
+		w.memo[key] = verdict{again(objection), w.cycle}
+	} else {
+		w.memo[key] = verdict{}
 	}
 	return err
+}
+
+// again returns a copy of an objection, to which others can add where it is.
+func again(v *banana.Violation) *banana.Violation {
+	return &banana.Violation{Path: slices.Clone(v.Path), Reason: v.Reason, Err: v.Err}
+}
+
+// unfinished reports whether what is looked at is within v.
+func (w *walk) unfinished(v any) bool {
+	return slices.Contains(w.path, identityOf(v)) || w.growing != nil && w.growing(v)
 }
 
 func errCycle() error {
