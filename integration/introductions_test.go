@@ -33,12 +33,14 @@ type member interface {
 type goMember struct {
 	tub  *tub.Tub
 	desk *desk
+	addr string
 	gave atomic.Int64 // and was not acknowledged
 	at   furl.FURL
 	refs map[member]*tub.Ref
 }
 
-func newGoMember(t *testing.T, options tub.Options) *goMember {
+// newGoMember makes one whose FURLs contain the location, or else its address.
+func newGoMember(t *testing.T, options tub.Options, location ...furl.Hint) *goMember {
 	g := &goMember{desk: newDesk(), refs: make(map[member]*tub.Ref)}
 	options.Observer = func(e tub.Event) {
 		switch {
@@ -50,7 +52,7 @@ func newGoMember(t *testing.T, options tub.Options) *goMember {
 		}
 	}
 	g.tub = startTub(t, identity(t, pypeer.Middling), options)
-	listen(t, g.tub)
+	g.addr = listen(t, g.tub, location...)
 	g.at = register(t, g.tub, g.desk.object)
 	return g
 }

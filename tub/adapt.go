@@ -11,10 +11,17 @@ import (
 // Adapt returns what is sent in the place of something that is not copied: of
 // values of the interfaces in Options.Stubs, and of functions.
 func (h *host) Adapt(v any) (banana.External, error) {
+	f := reflect.ValueOf(v)
+	switch f.Kind() {
+	case reflect.Pointer, reflect.Func, reflect.Map, reflect.Slice, reflect.Chan:
+		if f.IsNil() {
+			return nil, nil
+		}
+	}
 	if x, err := (*Tub)(h).stubs.object(v); x != nil || err != nil {
 		return x, err
 	}
-	if f := reflect.ValueOf(v); f.Kind() == reflect.Func {
+	if f.Kind() == reflect.Func {
 		m, err := broker.MethodOf("", f)
 		if err != nil {
 			return nil, err

@@ -7,19 +7,22 @@ import (
 	"github.com/foolscap-go/foolscap/tub"
 )
 
-// An object that is sent becomes a reference on the other side, which can call
+// A function that is sent becomes a function on the other side, which can call
 // it: over the same connection, while the call is still going on, and without
-// the sender having a listener.
+// the sender having a listener. In Python it is a bound method.
 func Example_callbacks() {
 	ctx := context.Background()
 	server, client := listeningTub(), callingTub()
 	defer server.Close()
 	defer client.Close()
 
+	type progress struct{ Percent int }
 	furl, err := server.Register(tub.NewObject(
-		tub.Method("download", func(ctx context.Context, a struct{ Progress *tub.Ref }) (string, error) {
+		tub.Method("download", func(ctx context.Context, a struct {
+			Report func(context.Context, progress) (tub.None, error)
+		}) (string, error) {
 			for _, percent := range []int{50, 100} {
-				if _, err := tub.Call[tub.None](ctx, a.Progress, "report", percent); err != nil {
+				if _, err := a.Report(ctx, progress{percent}); err != nil {
 					return "", err
 				}
 			}
@@ -28,13 +31,11 @@ func Example_callbacks() {
 	))
 	check(err)
 
-	progress := tub.NewObject(
-		tub.Method("report", func(ctx context.Context, a struct{ Percent int }) (tub.None, error) {
-			fmt.Println(a.Percent, "%")
-			return tub.None{}, nil
-		}),
-	)
-	result, err := tub.Call[string](ctx, client.Ref(furl), "download", progress)
+	report := func(ctx context.Context, p progress) (tub.None, error) {
+		fmt.Println(p.Percent, "%")
+		return tub.None{}, nil
+	}
+	result, err := tub.Call[string](ctx, client.Ref(furl), "download", report)
 	check(err)
 	fmt.Println(result)
 	// Output:

@@ -23,7 +23,9 @@
 //	sum, err := tub.Call[int](ctx, ref, "add", 1, 2)
 //
 // Values are those of package banana: what goes by copy and how it looks in
-// Go is said there. Objects and references go by reference.
+// Go is said there. Objects and references go by reference, and so do functions,
+// see [Func], and values of interfaces that have a [Stub]. Less than an object is
+// given away with [Facet], and for a time with [Forward].
 //
 // # Order and concurrency
 //

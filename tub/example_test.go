@@ -10,10 +10,10 @@ import (
 
 // listeningTub returns a Tub that listens on loopback. A program that wants
 // to stay the same Tub uses tub.LoadOrCreateIdentity.
-func listeningTub() *tub.Tub {
+func listeningTub(stubs ...tub.Stub) *tub.Tub {
 	id, err := tub.NewIdentity()
 	check(err)
-	t, err := tub.New(id, nil)
+	t, err := tub.New(id, &tub.Options{Stubs: stubs})
 	check(err)
 	l, err := tcp.Listen(context.Background(), "127.0.0.1:0")
 	check(err)
@@ -23,10 +23,10 @@ func listeningTub() *tub.Tub {
 }
 
 // callingTub returns a Tub that can only call: it needs no listener.
-func callingTub() *tub.Tub {
+func callingTub(stubs ...tub.Stub) *tub.Tub {
 	id, err := tub.NewIdentity()
 	check(err)
-	t, err := tub.New(id, nil)
+	t, err := tub.New(id, &tub.Options{Stubs: stubs})
 	check(err)
 	return t
 }

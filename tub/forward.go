@@ -2,10 +2,12 @@ package tub
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 	"weak"
 
+	"github.com/foolscap-go/foolscap/protocol/banana"
 	"github.com/foolscap-go/foolscap/protocol/broker"
 )
 
@@ -37,8 +39,9 @@ type ForwardOptions struct {
 // called or a bound is reached. This is known as a caretaker: it is handed out in
 // place of target when the right to call that is to be taken back.
 //
-// Arguments, results and errors are passed on as they are. So a reference that
-// target returns is not revoked with the forwarder. To a remote object the object
+// Arguments, results and errors are passed on as they are; that a remote target
+// cannot be reached is told without the reason. A reference
+// that target returns is not revoked with the forwarder. To a remote object the object
 // is a third party: references among arguments become introductions.
 //
 // After the end calls fail with [ErrRevoked], also those that wait for their turn;
@@ -100,7 +103,8 @@ func (f *forwarder) method(name string) *broker.Method {
 			if err != nil {
 				return nil, err
 			}
-			return Call[any](ctx, ref, name, a)
+			v, err := Call[any](ctx, ref, name, a)
+			return v, forwarded(err)
 		})
 	}
 	m := object.Method(name)
@@ -114,6 +118,38 @@ func (f *forwarder) method(name string) *broker.Method {
 		return next(ctx)
 	})
 }
+
+// forwarded is what callers are told of the error of a remote target: what that has
+// said or what is wrong with the values, but not how we try to get there.
+func forwarded(err error) error {
+	if err == nil {
+		return nil
+	}
+	if f, ok := errors.AsType[*Failure](err); ok {
+		return f
+	}
+	if v, ok := errors.AsType[*banana.Violation](err); ok {
+		return v
+	}
+	if e, ok := errors.AsType[*banana.EncodeError](err); ok {
+		return e
+	}
+	return &forwardError{err}
+}
+
+type forwardError struct{ err error }
+
+func (e *forwardError) Error() string {
+	if call, ok := errors.AsType[*CallError](e.err); ok && call.Sent != NotSent {
+		return "the target of the forwarder cannot be reached any more: the call may have run"
+	}
+	return "the target of the forwarder cannot be reached: the call was not sent"
+}
+
+func (e *forwardError) Unwrap() error { return e.err }
+
+// RemoteType returns its name on the wire.
+func (*forwardError) RemoteType() (string, []string) { return "foolscap.go.ForwardFailed", nil }
 
 // use counts a call, and returns the target if that is remote.
 func (f *forwarder) use() (*Ref, error) {

@@ -246,6 +246,27 @@ func TestRevocationLetsCallsFinishAndTheTargetGo(t *testing.T) {
 	}, "the target is released")
 }
 
+func TestWhatAForwarderTellsOfATargetThatCannotBeReached(t *testing.T) {
+	t.Parallel()
+	hint := deadHint(t)
+	for name, hidden := range map[string]bool{"of an ordinary Tub": false, "of a hidden Tub": true} {
+		t.Run(name, func(t *testing.T) {
+			middle := newTub(t, &tub.Options{Hidden: hidden})
+			fails := func(target *tub.Ref, method string) *tub.Failure {
+				o, _ := tub.Forward(target, tub.ForwardOptions{})
+				_, err := tub.Call[any](within(t), connect(t, middle, register(t, middle, o)), method)
+				var failure *tub.Failure
+				require.ErrorAs(t, err, &failure)
+				return failure
+			}
+			lost := fails(middle.Ref(named(t, newIdentity(t).TubID(), hint)), "read")
+			assert.Equal(t, "foolscap.go.ForwardFailed", lost.Type)
+			assert.Equal(t, "the target of the forwarder cannot be reached: the call was not sent", lost.Text)
+			assert.Equal(t, "test.Refusal", fails(middle.Ref(register(t, middle, file())), "fail").Type)
+		})
+	}
+}
+
 func TestForwardersOfFunctions(t *testing.T) {
 	t.Parallel()
 	server, client := newServer(t, nil), newTub(t, nil)

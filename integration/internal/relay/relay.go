@@ -30,6 +30,7 @@ type Relay struct {
 	toClient  time.Duration
 	swallow   bool
 	cutAfter  [2]int64
+	gates     [2]gate
 	closed    bool
 	conns     []*Conn
 	connected chan struct{} // closed and replaced when there is a new connection
@@ -140,6 +141,63 @@ func (r *Relay) Cut() {
 	}
 }
 
+// A Hold keeps what the connections of a relay carry in one direction from arriving.
+type Hold struct {
+	held, released chan struct{}
+	hold, release  sync.Once
+}
+
+// Held is closed once something is held, if only that its sender has closed.
+func (h *Hold) Held() <-chan struct{} { return h.held }
+
+// Release lets everything arrive that is held, and what comes later.
+func (h *Hold) Release() { h.release.Do(func() { close(h.released) }) }
+
+// HoldToTarget holds what all connections carry to the target, later connections included, and HoldToClient what
+// they carry to the client. There is one hold for each direction at a time.
+func (r *Relay) HoldToTarget() *Hold { return r.gates[atTarget].close() }
+
+// HoldToClient is HoldToTarget for the other direction.
+func (r *Relay) HoldToClient() *Hold { return r.gates[atClient].close() }
+
+// gate is where what goes to one end can be held.
+type gate struct {
+	mu   sync.Mutex
+	hold *Hold
+}
+
+func (g *gate) close() *Hold {
+	h := &Hold{held: make(chan struct{}), released: make(chan struct{})}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.hold = h
+	return h
+}
+
+// pass waits until something may go through to an end, and reports whether the connection can go on.
+func (c *Conn) pass(end int) bool {
+	g := &c.gates[end]
+	g.mu.Lock()
+	h := g.hold
+	g.mu.Unlock()
+	if h == nil {
+		return true
+	}
+	select {
+	case <-h.released:
+		return true
+	default:
+		h.hold.Do(func() { close(h.held) })
+	}
+	select {
+	case <-h.released:
+		return true
+	case <-c.frozen:
+	case <-c.cut:
+	}
+	return false
+}
+
 // Close stops listening, cuts all connections and waits until nothing is running.
 func (r *Relay) Close() error {
 	r.mu.Lock()
@@ -167,7 +225,7 @@ func (r *Relay) accept() {
 			return
 		}
 		c := newConn(client.(*net.TCPConn), r.target, r.toTarget, r.toClient)
-		c.cutAfter = r.cutAfter
+		c.cutAfter, c.gates = r.cutAfter, &r.gates
 		if r.swallow {
 			c.Freeze()
 		}
@@ -197,6 +255,7 @@ type Conn struct {
 	target   string
 	toTarget time.Duration
 	toClient time.Duration
+	gates    *[2]gate
 	cutAfter [2]int64 // bytes that have arrived at an end, 0 for never
 
 	frozen   chan struct{} // closed by Freeze
@@ -426,7 +485,7 @@ func (c *Conn) read(d direction, queue chan<- chunk, stopped <-chan struct{}) {
 // deliver writes what is in the queue when it is due. It reports whether that ended because the sender closed its side.
 func (c *Conn) deliver(d direction, queue <-chan chunk) bool {
 	for next := range queue {
-		if !c.wait(next.due) {
+		if !c.wait(next.due) || !c.pass(d.there) {
 			return false
 		}
 		if len(next.data) == 0 {

@@ -287,6 +287,28 @@ func TestLaterConnectionsAreNotFrozen(t *testing.T) {
 	assert.EqualValues(t, 5, r.WaitConn(t, 2).Stats().ToTarget)
 }
 
+func TestWhatIsHeldArrivesWhenItIsReleased(t *testing.T) {
+	r, client, server := connected(t)
+	hold := r.HoldToClient()
+	send(t, client, "question")
+	assertReceives(t, server, "question")
+	send(t, server, "answer")
+	<-hold.Held()
+	assertSilent(t, client)
+	hold.Release()
+	hold.Release()
+	require.NoError(t, client.SetReadDeadline(time.Now().Add(patience)))
+	assertReceives(t, client, "answer")
+	send(t, server, "more")
+	assertReceives(t, client, "more")
+
+	toTarget := r.HoldToTarget()
+	send(t, client, "lost")
+	<-toTarget.Held()
+	r.Cut()
+	assertReset(t, server)
+}
+
 func TestACutIsAResetAtBothEnds(t *testing.T) {
 	for name, frozen := range map[string]bool{"of a live connection": false, "of a frozen one": true} {
 		t.Run(name, func(t *testing.T) {
