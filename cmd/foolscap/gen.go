@@ -15,9 +15,9 @@ func genCommand() *command {
 		name:    "gen",
 		args:    "FILE... | --print SOURCE... | --check OLD NEW",
 		summary: "write typed stubs for Go interfaces, from Python ones too",
-		about: `Writes FILE_foolscap.go next to each Go FILE: for every interface with a directive
-a client (typed calls on a reference), a server adapter (an object of an
-implementation), and the schema, by which both sides check what they send and get.
+		about: `Writes FILE_foolscap.go next to each Go FILE: for every interface with a
+directive a client (typed calls on a reference), a server adapter (an object of
+an implementation), and the schema, which says what both may send.
 
   //foolscap:interface RIAdder.example.org
   type Adder interface {
@@ -32,13 +32,13 @@ declarations alone. It is meant for go generate:
 
   //go:generate foolscap gen $GOFILE
 
---from-python writes such interfaces for those of a Python module. What Go cannot
-express becomes "any", and is told on standard error.
+--from-python writes such interfaces for those of a Python module. What Go
+cannot express becomes "any", and is told on standard error.
 
---print shows the schemas of SOURCEs; --check compares two, and fails if a program
-of one would not understand one of the other. A SOURCE is a Go file or the
-directory of a package, a Python file or module, or a file with the output of
---print, named *.schema. A Python module is imported, so its code runs.`,
+--print shows the schemas of SOURCEs; --check compares two, and fails if a
+program of one would not understand one of the other. A SOURCE is a Go file or
+the directory of a package, a Python file or module, or a file with the output
+of --print, named *.schema. A Python module is imported, so its code runs.`,
 		examples: `foolscap gen calculator.go
 foolscap gen --from-python foolscap.logging.interfaces -o logs.go
 # Keep what is on the wire now, and see later what a change would break.
