@@ -113,13 +113,16 @@ func TestGeneratedCallsBringEverythingThere(t *testing.T) {
 		}
 		assert.Equal(t, v, got)
 	}
-	s := shapes.Scalars{-1, 2, 0.5, true, "text", []byte("f"), big.NewInt(99), [2]byte{1, 2}, []string{"i"}}
+	s := shapes.Scalars{A: -1, B: 2, C: 0.5, D: true, E: "text", F: []byte("f"), G: big.NewInt(99), H: [2]byte{1, 2}, I: []string{"i"}}
 	gotS, err := c.Scalars(ctx, s)
 	require.NoError(t, err)
 	assert.Equal(t, s, gotS)
 	for _, o := range []shapes.Optionals{
 		{},
-		{true, 1, 0.5, "t", []byte{1}, []int64{2}, map[string]struct{}{"m": {}}, new(true), [2]int8{3, 4}, shapes.Pair{A: 5, B: 6}, "any"},
+		{
+			Bool: true, Int: 1, Float: 0.5, Text: "t", Bytes: []byte{1}, List: []int64{2}, Map: map[string]struct{}{"m": {}}, Pointer: new(true),
+			Array: [2]int8{3, 4}, Struct: shapes.Pair{A: 5, B: 6}, Any: "any",
+		},
 		{Bytes: []byte{}, Pointer: new(false), Array: [2]int8{0, 1}},
 	} {
 		got, err := c.Optionals(ctx, o)
