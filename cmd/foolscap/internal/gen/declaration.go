@@ -25,6 +25,7 @@ type declaration struct {
 	wire string
 	file string
 	pos  token.Pos
+	obj  *types.TypeName
 	// methods are in the order of their Go names, those of embedded
 	// interfaces included.
 	methods []*method
@@ -120,6 +121,7 @@ func (s *source) declarations() ([]*declaration, error) {
 	r := &reader{source: s, taken: map[token.Pos]bool{}, named: map[token.Pos][]directive{}}
 	type marked struct {
 		spec *ast.TypeSpec
+		obj  *types.TypeName
 		wire directive
 	}
 	var interfaces []marked
@@ -151,21 +153,23 @@ func (s *source) declarations() ([]*declaration, error) {
 				if !ok {
 					continue
 				}
-				if strings.ContainsAny(wire.text, " \t\"") {
-					r.fail(wire.pos, "%q cannot be the name of a remote interface", wire.text)
-				}
-				if !isInterface || spec.TypeParams != nil || spec.Assign != 0 {
+				if !isInterface || spec.TypeParams != nil || spec.Assign != 0 || spec.Name.Name == "_" {
 					r.fail(spec.Pos(), "foolscap:interface belongs to an interface without type parameters; %s is none", spec.Name.Name)
 					continue
 				}
-				interfaces = append(interfaces, marked{spec, wire})
+				obj, ok := r.info.Defs[spec.Name].(*types.TypeName)
+				if !ok { // it is declared twice
+					r.fail(spec.Pos(), "%s", r.why(spec.Pos()))
+					continue
+				}
+				interfaces = append(interfaces, marked{spec, obj, wire})
 			}
 		}
 	}
 	var all []*declaration
 	wires := map[string]string{}
 	for _, m := range interfaces {
-		d := r.declaration(m.spec, m.wire.text)
+		d := r.declaration(m.spec, m.obj, m.wire.text)
 		if other, ok := wires[d.wire]; ok {
 			r.fail(m.wire.pos, "%s is the name of %s already", d.wire, other)
 		}
@@ -187,12 +191,12 @@ func (s *source) declarations() ([]*declaration, error) {
 	return all, errors.Join(r.errors...)
 }
 
-func (r *reader) declaration(spec *ast.TypeSpec, wire string) *declaration {
+func (r *reader) declaration(spec *ast.TypeSpec, obj *types.TypeName, wire string) *declaration {
 	d := &declaration{
-		name: spec.Name.Name, wire: wire, pos: spec.Pos(),
+		name: obj.Name(), wire: wire, pos: spec.Pos(), obj: obj,
 		file: filepath.Base(r.fset.Position(spec.Pos()).Filename),
 	}
-	t := r.info.Defs[spec.Name].Type().Underlying().(*types.Interface)
+	t := obj.Type().Underlying().(*types.Interface)
 	if !t.IsMethodSet() {
 		r.fail(spec.Pos(), "%s is a constraint for types, which no object can be", d.name)
 		return d
@@ -307,7 +311,7 @@ func isNamed(t types.Type, path, name string) bool {
 func (r *reader) schemas(all []*declaration) {
 	v := view{remotes: &remotes{names: map[*types.TypeName]string{}}}
 	for _, d := range all {
-		v.names[r.typeName(d)] = d.wire
+		v.names[d.obj] = d.wire
 	}
 	for _, d := range all {
 		v.used = map[*types.TypeName]bool{}
@@ -322,15 +326,11 @@ func (r *reader) schemas(all []*declaration) {
 		}
 		d.schema = i
 		for _, other := range all {
-			if v.used[r.typeName(other)] {
+			if v.used[other.obj] {
 				d.refers = append(d.refers, other)
 			}
 		}
 	}
-}
-
-func (r *reader) typeName(d *declaration) *types.TypeName {
-	return r.pkg.Scope().Lookup(d.name).(*types.TypeName)
 }
 
 func (r *reader) methodSchema(m *method, v view) *schema.Method {

@@ -21,7 +21,7 @@ type Output struct {
 }
 
 // Stubs makes the clients, adapters and schemas for the interfaces in a Go
-// file. It leaves alone what is there of them already.
+// file. What was generated of them before is not looked at.
 func Stubs(file string) (*Output, error) {
 	dir, name := filepath.Dir(file), filepath.Base(file)
 	base, ok := strings.CutSuffix(name, ".go")

@@ -168,7 +168,11 @@ func TestErrorsNameTheirPlace(t *testing.T) {
 		{"a directive on a struct", "//foolscap:interface RIFoo\ntype Foo struct{}", 4, "belongs to an interface"},
 		{"a directive on a generic interface", "//foolscap:interface RIFoo\ntype Foo[T any] interface{}", 4, "without type parameters"},
 		{"a directive for a method on a type", "//foolscap:method m\ntype Foo interface{}", 3, "does not belong to a type"},
-		{"a name with blanks", "//foolscap:interface RI Foo\ntype Foo interface{ M(ctx context.Context, a struct{}) (int, error) }", 3, "cannot be the name"},
+		{"a name with blanks", "//foolscap:interface RI Foo\ntype Foo interface{ M(ctx context.Context, a struct{}) (int, error) }", 4, `"RI Foo" cannot be the name`},
+		{"no name in Go", "//foolscap:interface RIFoo\ntype _ interface{ M(ctx context.Context, a struct{}) (int, error) }", 4, "_ is none"},
+		{"a name twice", method("M(ctx context.Context, a struct{}) (int, error)") +
+			"//foolscap:interface RIBar\ntype Foo interface{ N(ctx context.Context, a struct{}) (int, error) }", 8, "redeclared"},
+		{"what contains itself", method("M(ctx context.Context, a struct{ T *Tree }) (int, error)") + "type Tree struct{ Left *Tree }", 5, "foo.Tree contains itself"},
 		{"a constraint for types", "//foolscap:interface RIFoo\ntype Foo interface{ ~int }", 4, "a constraint for types"},
 		{"no methods", "//foolscap:interface RIFoo\ntype Foo interface{}", 4, "has no methods"},
 		{"two of one name", method("M(ctx context.Context, a struct{}) (int, error)") +

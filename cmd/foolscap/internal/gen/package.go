@@ -24,7 +24,6 @@ import (
 // A source is a Go package as far as it can be understood without what is to
 // be generated.
 type source struct {
-	dir   string
 	fset  *token.FileSet
 	files []*ast.File
 	pkg   *types.Package
@@ -44,7 +43,7 @@ func loadPackage(dir, without string) (*source, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &source{dir: dir, fset: token.NewFileSet()}
+	s := &source{fset: token.NewFileSet()}
 	var imports []string
 	for _, name := range slices.Concat(found.GoFiles, found.CgoFiles) {
 		if name == without {

@@ -62,7 +62,7 @@ func (v view) String() string {
 	if v.WellKnown() == "struct{}" {
 		return "struct {}"
 	}
-	return types.TypeString(v.t, nil)
+	return types.TypeString(v.t, (*types.Package).Name)
 }
 
 func (v view) Elem() schema.Type {
