@@ -68,7 +68,8 @@ var tubHandlers = map[string][]string{module + "/handlers/tcp": {"New"}}
 var startsProxies = []string{"exec.Command", "exec.LookPath", "net.Listen", "net.Dial", "net.Dialer", "new(net.Dialer).DialContext"}
 
 // exceptions are the files outside of the handlers in which something else may be named. Those of the second part have
-// nothing to do with Tubs: a demonstration starts the proxy that it shows, and waits until that is there.
+// nothing to do with Tubs: a demonstration starts the proxy that it shows, and waits until that is there; the generator
+// asks the go command and Python.
 var exceptions = map[string][]string{
 	"handlers/dial.go":   {"h.Dial"},        // what handlers.Dial is about
 	"handlers/dialer.go": {"d.DialContext"}, // likewise
@@ -77,9 +78,11 @@ var exceptions = map[string][]string{
 	// Reads and writes what is connected already.
 	"protocol/broker/instant.go": {"syscall.RawSyscall", "syscall.SYS_READ", "syscall.SYS_WRITE"},
 
-	"cmd/foolscap/demotransports.go": startsProxies,
-	"examples/onion/main.go":         startsProxies,
-	"examples/socks/main.go":         startsProxies,
+	"cmd/foolscap/demotransports.go":       startsProxies,
+	"cmd/foolscap/internal/gen/package.go": {"exec.Command"},
+	"cmd/foolscap/internal/gen/python.go":  {"exec.CommandContext", "exec.ExitError"},
+	"examples/onion/main.go":               startsProxies,
+	"examples/socks/main.go":               startsProxies,
 }
 
 // reachingMethods are names of methods that dial or look up, whatever they are methods of. (A DialTimeout is a time.)

@@ -4,15 +4,18 @@ import (
 	"context"
 	"fmt"
 	"reflect"
+	"slices"
+	"strings"
 
 	"github.com/foolscap-go/foolscap/protocol/banana"
 	"github.com/foolscap-go/foolscap/protocol/schema"
 )
 
 // InterfaceOf returns the remote interface that the Go interface I stands for,
-// under its name on the wire. Its methods are as for [MethodsOf]; package
-// schema says what is derived from the types of arguments and results, and
-// which tags of fields say more. "foolscap gen" writes the call.
+// under its name on the wire. The methods are as for [MethodsOf], and in the
+// order of their names. Package schema says what is derived from the types of
+// arguments and results, and which tags of fields say more. "foolscap gen"
+// writes the call.
 //
 // InterfaceOf panics when I is not such an interface, a constraint cannot be
 // read, or an option names a method that it does not have.
@@ -82,6 +85,7 @@ func interfaceOf(t reflect.Type, name string, opts []InterfaceOption) (*schema.I
 		}
 		methods = append(methods, m)
 	}
+	slices.SortFunc(methods, func(a, b *schema.Method) int { return strings.Compare(a.Name, b.Name) })
 	return schema.NewInterface(name, nil, methods...)
 }
 

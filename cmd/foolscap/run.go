@@ -36,7 +36,7 @@ type runFunc func(ctx context.Context, e *env, args []string) error
 func commands() []*command {
 	return []*command{
 		demoCommand(), serveCommand(), callCommand(), pingCommand(), furlCommand(), idCommand(), clientKeyCommand(),
-		tokensCommand(), versionCommand(),
+		tokensCommand(), genCommand(), versionCommand(),
 	}
 }
 

@@ -176,7 +176,7 @@ func (d *deriver) derive(t Type) (Constraint, error) {
 			return RemoteInterface{Name: name}, nil
 		}
 	}
-	if t.External() || t.Reader() || t.Kind() == reflect.Func || t.Kind() == reflect.Interface {
+	if byReference(t) {
 		return Referenceable{}, nil
 	}
 	switch k := t.Kind(); k {
@@ -254,8 +254,12 @@ func (d *deriver) derive(t Type) (Constraint, error) {
 	return nil, fmt.Errorf("schema: type %s has no form in Banana", t)
 }
 
-func isNone(t Type) bool {
-	return t.Kind() == reflect.Struct && len(t.Fields()) == 0 && t.String() == "struct {}"
+// isNone reports whether t is struct{}, which is none on the wire.
+func isNone(t Type) bool { return t.WellKnown() == "struct{}" }
+
+// byReference reports whether values of the type go by reference.
+func byReference(t Type) bool {
+	return t.External() || t.Reader() || t.Kind() == reflect.Func || t.Kind() == reflect.Interface && t.String() != "error"
 }
 
 func intBits(k reflect.Kind) uint {
@@ -357,8 +361,13 @@ func parseLiteral(text string) (any, error) {
 // fits reports whether some value that c accepts can be one of type t, as far
 // as that can be told.
 func (d *deriver) fits(c Constraint, t Type) bool {
-	if t.Kind() == reflect.Pointer && t.WellKnown() == "" && !t.External() && !t.Reader() {
-		return c.kinds()&kindNone != 0 || d.fits(c, t.Elem())
+	for n := 0; t.Kind() == reflect.Pointer && !t.External() && !t.Reader(); n++ {
+		if c.kinds()&kindNone != 0 {
+			return true
+		}
+		if t = t.Elem(); n == 10 { // as in banana: a pointer to itself
+			return false
+		}
 	}
 	if o, ok := c.(Choice); ok {
 		for _, a := range o.Of {
@@ -422,7 +431,7 @@ func typeKinds(t Type) kinds {
 	if t.Kind() == reflect.Interface && t.NumMethod() == 0 {
 		return everyKind
 	}
-	if t.External() || t.Reader() || t.Kind() == reflect.Func || t.Kind() == reflect.Interface {
+	if byReference(t) {
 		return kindReference | kindNone | kindCopyable
 	}
 	switch t.Kind() {
@@ -444,6 +453,8 @@ func typeKinds(t Type) kinds {
 		return kindDict
 	case reflect.Struct:
 		return kindDict | kindTuple | kindCopyable
+	case reflect.Chan, reflect.Complex64, reflect.Complex128, reflect.UnsafePointer, reflect.Interface:
+		return 0
 	}
 	return kindInt
 }

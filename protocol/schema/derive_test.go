@@ -24,6 +24,7 @@ type (
 		Left *pruned `schema:"any"`
 	}
 	shape interface{ Area() float64 }
+	loop  *loop
 )
 
 func TestEveryGoTypeHasItsConstraint(t *testing.T) {
@@ -149,6 +150,12 @@ func TestTypesWithoutAConstraintAreRefused(t *testing.T) {
 	}
 	_, err := ForType(reflect.TypeFor[[]byte](), "text")
 	assert.ErrorContains(t, err, "no value that text accepts fits the type")
+	_, err = ForType(reflect.TypeFor[loop](), "int")
+	assert.ErrorContains(t, err, "no value that int accepts fits the type")
+	_, err = ForType(reflect.TypeFor[loop](), "")
+	assert.ErrorContains(t, err, "contains itself")
+	_, err = ForType(reflect.TypeFor[error](), "")
+	assert.ErrorContains(t, err, "error has no form in Banana")
 	_, err = ArgsOf(reflect.TypeFor[int]())
 	assert.ErrorContains(t, err, "int is not a struct")
 }

@@ -94,10 +94,8 @@ func (c Text) leafToken(tok banana.Token) error {
 }
 
 func (c Text) leafBody(b []byte) error {
-	if c.Min > 0 || c.Max != 0 {
-		if err := checkLength(utf8.RuneCount(b), c.Min, c.Max, "characters"); err != nil {
-			return err
-		}
+	if err := c.length(utf8.RuneCount(b)); err != nil {
+		return err
 	}
 	if c.Pattern != nil && !c.Pattern.Match(b) {
 		return noMatch(c.Pattern)
@@ -105,7 +103,18 @@ func (c Text) leafBody(b []byte) error {
 	return nil
 }
 
-func (c Text) look(_ *walk, v any) error { return c.leafBody([]byte(v.(string))) }
+func (c Text) length(n int) error { return checkLength(n, c.Min, c.Max, "characters") }
+
+func (c Text) look(_ *walk, v any) error {
+	s := v.(string)
+	if err := c.length(utf8.RuneCountInString(s)); err != nil {
+		return err
+	}
+	if c.Pattern != nil && !c.Pattern.MatchString(s) {
+		return noMatch(c.Pattern)
+	}
+	return nil
+}
 
 func (c Text) size() size {
 	if n, bounded := length(c.Max); bounded {

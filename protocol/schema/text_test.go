@@ -2,6 +2,8 @@ package schema_test
 
 import (
 	"errors"
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -232,6 +234,24 @@ func TestWiderConstraintsAcceptNarrowerOnes(t *testing.T) {
 		require.Len(t, Compare(iface(t, wide), iface(t, narrow)), 1)
 		assert.True(t, Compare(iface(t, wide), iface(t, narrow))[0].Breaks || c[0] == "choice(true, false)" || strings.HasPrefix(c[0], "choice(mutable"), c)
 	}
+}
+
+func TestEveryTextInTheDocumentIsOne(t *testing.T) {
+	page, err := os.ReadFile("../../docs/interfaces.md")
+	require.NoError(t, err)
+	texts := 0
+	for _, row := range regexp.MustCompile("(?m)^\\| (`.*?`) \\|").FindAllStringSubmatch(string(page), -1) {
+		for _, text := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(row[1], -1) {
+			parse(t, text[1])
+			texts++
+		}
+	}
+	assert.Equal(t, 25, texts)
+	_, block, _ := strings.Cut(string(page), "```\n")
+	block, _, _ = strings.Cut(block, "```")
+	i, err := ParseInterface(block)
+	require.NoError(t, err)
+	assert.Equal(t, block, i.String())
 }
 
 func FuzzParse(f *testing.F) {

@@ -1,0 +1,83 @@
+package tub_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/foolscap-go/foolscap/tub"
+)
+
+// A ledger is a remote interface, and so is its clerk.
+type ledger interface {
+	Post(ctx context.Context, a entry) (clerk, error)
+	ReadAll(ctx context.Context, a tub.None) ([]byte, error)
+	Raw(ctx context.Context, a tub.Args) (any, error)
+}
+
+type clerk interface {
+	Who(ctx context.Context, a struct{ All []clerk }) (string, error)
+}
+
+type entry struct {
+	Text   string `schema:"text(max=10)"`
+	Amount int8   `foolscap:",optional" default:"1"`
+}
+
+func TestARemoteInterfaceIsDerivedFromAGoOne(t *testing.T) {
+	i := tub.InterfaceOf[ledger]("RILedger.example.org",
+		tub.Names{"ReadAll": "readAll"}, tub.Results{"ReadAll": "bytes(max=100)"}, tub.Refers[clerk]("RIClerk.example.org"))
+	assert.Equal(t, `interface RILedger.example.org
+  post(text: text(max=10), amount: optional(int(min=-128, max=127), default=1)) -> interface("RIClerk.example.org")
+  raw(...)
+  readAll() -> bytes(max=100)
+`, i.String())
+	assert.Equal(t, "interface RIClerk\n  who(all: list(referenceable)) -> text\n", tub.InterfaceOf[clerk]("RIClerk").String(),
+		"without Refers nobody knows the name")
+}
+
+func TestWhatIsNoRemoteInterface(t *testing.T) {
+	type odd interface {
+		M(ctx context.Context, a struct{ C chan int }) (int, error)
+	}
+	for says, f := range map[string]func(){
+		"it has to be an interface":                               func() { tub.InterfaceOf[int]("RI") },
+		"it has no method Red":                                    func() { tub.InterfaceOf[ledger]("RI", tub.Names{"Red": "read"}) },
+		"it has no method Blue":                                   func() { tub.InterfaceOf[ledger]("RI", tub.Results{"Blue": "any"}) },
+		"method ReadAll: its result: schema: at 1: unknown":       func() { tub.InterfaceOf[ledger]("RI", tub.Results{"ReadAll": "bites"}) },
+		"method Close: it has to be func(context.Context, A) (R,": func() { tub.InterfaceOf[interface{ Close() error }]("RI") },
+		"type chan int has no form":                               func() { tub.InterfaceOf[odd]("RI") },
+		`"an odd name" cannot be the name of an interface`:        func() { tub.InterfaceOf[clerk]("an odd name") },
+	} {
+		func() {
+			defer func() { assert.Contains(t, recover(), says) }()
+			f()
+		}()
+	}
+}
+
+func TestAnObjectImplementsAllOfAnInterface(t *testing.T) {
+	i := tub.InterfaceOf[clerk]("RIClerk.example.org")
+	who := tub.Method("who", func(context.Context, struct{ All []*tub.Ref }) (string, error) { return "", nil })
+	assert.Equal(t, "RIClerk.example.org", tub.NewObject(tub.Implements(i), who).Interface())
+	assert.PanicsWithValue(t, `foolscap: an object that implements RIClerk.example.org has no method "who"`,
+		func() { tub.NewObject(tub.Implements(i)) })
+}
+
+func TestAReferenceHasTheInterfaceThatIsAssumed(t *testing.T) {
+	t.Parallel()
+	p := newPair(t, nil, nil)
+	plain := connect(t, p.client, register(t, p.server, tub.NewObject()))
+	plain.Assume(tub.InterfaceOf[clerk]("RIClerk.example.org"))
+	assert.Equal(t, "RIClerk.example.org", plain.Interface())
+	p.ref.Assume(tub.InterfaceOf[clerk]("RIClerk.example.org"))
+	assert.Equal(t, "RICalculator.example.org", p.ref.Interface(), "what the object says of itself counts more")
+}
+
+func TestKeywordsAreReadyWhenTheyAreNil(t *testing.T) {
+	var k tub.Keywords
+	k.Set("a", 1)
+	k.Set("a", 2)
+	assert.Equal(t, tub.Keywords{"a": 2}, k)
+}
