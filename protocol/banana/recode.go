@@ -2,13 +2,15 @@ package banana
 
 import (
 	"math"
+	"reflect"
 	"strings"
 )
 
 // Recode writes a message with write and returns a Decoder of it, whose Begin
 // is to be called next: so values that were decoded for no particular target
-// can be decoded again into one. What goes by reference passes as it is.
-func Recode(limits Limits, write func(*Encoder)) (*Decoder, error) {
+// can be decoded again into one. What goes by reference passes as it is; adapt is
+// DecoderConfig.Adapt.
+func Recode(limits Limits, adapt func(any, reflect.Type) (reflect.Value, error), write func(*Encoder)) (*Decoder, error) {
 	e := NewEncoder(&EncoderConfig{Vocab: 1, Limits: limits, External: func(x External) (any, error) { return x, nil }}, false)
 	write(e)
 	m, _, err := e.Finish()
@@ -16,7 +18,9 @@ func Recode(limits Limits, write func(*Encoder)) (*Decoder, error) {
 		return nil, err
 	}
 	defer m.Free()
-	return m.decoder(limits), nil
+	d := m.decoder(limits)
+	d.cfg.Adapt = adapt
+	return d, nil
 }
 
 // decoder returns a Decoder of a message whose Externals are what they stand

@@ -23,6 +23,7 @@ type Object struct {
 	iface   string
 	methods map[string]*Method
 	value   any
+	source  *source // that it stands for, or nil
 }
 
 // NewObject returns an object with the methods. iface is the name of the

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"reflect"
 
 	"github.com/foolscap-go/foolscap/protocol/banana"
 )
@@ -320,7 +321,8 @@ func (in *inbound) arguments() error {
 		*ptr.(*Args) = args
 		return nil
 	}
-	d, err := banana.Recode(in.b.cfg.Limits.Limits, func(e *banana.Encoder) {
+	adapt := func(v any, t reflect.Type) (reflect.Value, error) { return in.b.adaptInto(&in.readers, v, t) }
+	d, err := banana.Recode(in.b.cfg.Limits.Limits, adapt, func(e *banana.Encoder) {
 		e.Open("call")
 		writeArguments(e, args)
 		e.Close()

@@ -25,6 +25,8 @@ type refTables struct {
 	fresh   map[*Object]int // objects in messages that have not gone out, which will be exports
 	unacked int             // releases that the peer has not acknowledged
 	seen    int             // references that a stranger has sent
+	// sources are those among what is in byObj and fresh.
+	sources map[*source]struct{}
 	given   given
 }
 
@@ -54,10 +56,43 @@ func (t *refTables) init() {
 	t.fresh = nil
 }
 
-// drop forgets everything, and returns what was held on other connections.
-func (t *refTables) drop() (held []handle) {
+// drop forgets everything, and returns what was held on other connections, and
+// what nobody will read any more.
+func (t *refTables) drop() (held []handle, unread []*source) {
+	for s := range t.sources {
+		if s.unhold() {
+			unread = append(unread, s)
+		}
+	}
 	t.init()
-	return t.given.take()
+	t.sources = nil
+	return t.given.take(), unread
+}
+
+// holdSource keeps what an object stands for readable, for as long as the peer
+// holds it. mu is held.
+func (t *refTables) holdSource(o *Object) {
+	if _, ok := t.sources[o.source]; ok || o.source == nil {
+		return
+	}
+	if t.sources == nil {
+		t.sources = make(map[*source]struct{})
+	}
+	t.sources[o.source] = struct{}{}
+	o.source.hold()
+}
+
+// unholdSource returns what is behind an object, if nobody will read it any more
+// now. mu is held.
+func (t *refTables) unholdSource(o *Object) *source {
+	if _, ok := t.sources[o.source]; !ok || t.byObj[o] != nil || t.fresh[o] > 0 {
+		return nil
+	}
+	delete(t.sources, o.source)
+	if o.source.unhold() {
+		return o.source
+	}
+	return nil
 }
 
 // nextCLID returns a number for an object that is not in use. As with request
@@ -290,6 +325,14 @@ type outRef struct {
 
 // encodeExternal is asked for every reference that is to be sent.
 func (b *Broker) encodeExternal(x banana.External) (any, error) {
+	held, err := b.holdExternal(x)
+	if o, ok := x.(*Object); ok && err != nil && o.source != nil && !o.source.isHeld() {
+		b.stopSource(o.source, errNotSent)
+	}
+	return held, err
+}
+
+func (b *Broker) holdExternal(x banana.External) (any, error) {
 	v, err := b.cfg.Host.Unwrap(x, b)
 	if err != nil {
 		return nil, err
@@ -305,6 +348,9 @@ func (b *Broker) encodeExternal(x banana.External) (any, error) {
 				t.fresh = make(map[*Object]int)
 			}
 			t.fresh[v]++
+		}
+		if !full {
+			t.holdSource(v)
 		}
 		b.mu.Unlock()
 		switch {
@@ -358,7 +404,11 @@ func (b *Broker) releaseHeld(held []any) {
 		case out.fresh:
 			b.mu.Lock()
 			b.refs.settle(out)
+			s := b.refs.unholdSource(out.obj)
 			b.mu.Unlock()
+			if s != nil {
+				b.stopSource(s, errNotSent)
+			}
 		}
 	}
 }
@@ -615,6 +665,12 @@ func (b *Broker) queueInternal(req int64, method string, keywords func(*banana.E
 
 // queueOwn queues a message of the protocol's own. mu is held.
 func (b *Broker) queueOwn(write func(*banana.Encoder)) {
+	b.pushOwn(write)
+	b.kick()
+}
+
+// pushOwn is queueOwn for those who see to it that the message is written.
+func (b *Broker) pushOwn(write func(*banana.Encoder)) {
 	e := banana.NewEncoder(&b.encC, false)
 	write(e)
 	m, _, _ := e.Finish()
@@ -629,7 +685,6 @@ func (b *Broker) queueOwn(write func(*banana.Encoder)) {
 	}
 	b.send.answers += it.size
 	b.send.push(it)
-	b.kick()
 }
 
 func (b *Broker) readYourReference(d *banana.Decoder) (any, error) {
@@ -714,6 +769,12 @@ func onReader(m *Method) *Method {
 // decref releases an object of ours that the peer held. Releasing what it
 // does not hold is no error; releasing more of it than was sent is.
 func (b *Broker) decref(clid, count int64) error {
+	var released *source
+	defer func() { // without mu
+		if released != nil {
+			b.stopSource(released, errReleased)
+		}
+	}()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	t := &b.refs
@@ -729,6 +790,7 @@ func (b *Broker) decref(clid, count int64) error {
 	if e.sent -= count; e.sent == 0 {
 		delete(t.exports, clid)
 		delete(t.byObj, e.obj)
+		released = t.unholdSource(e.obj)
 	}
 	return nil
 }

@@ -186,7 +186,7 @@ func newConfig(root *Object, change ...func(*Config)) (*Config, *tubHost, *logBo
 		host.names["root"] = root
 	}
 	logs := new(logBook)
-	conf := &Config{Local: ourTub, Host: host, Logger: slog.New(logs)}
+	conf := &Config{Local: ourTub, Host: host, Logger: slog.New(logs), Adapt: adaptReader, AdaptTo: adaptToReader}
 	for _, f := range change {
 		f(conf)
 	}
