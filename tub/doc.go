@@ -23,7 +23,9 @@
 //	sum, err := tub.Call[int](ctx, ref, "add", 1, 2)
 //
 // Values are those of package banana: what goes by copy and how it looks in
-// Go is said there. Objects and references go by reference.
+// Go is said there. Objects and references go by reference. An io.Reader as an
+// argument or result, received as an io.Reader or io.ReadCloser, goes in pieces
+// as it is read: docs/streams.md says how long it lives.
 //
 // # Order and concurrency
 //

@@ -42,6 +42,7 @@ var (
 	ErrBoundMethod     = broker.ErrBoundMethod
 	ErrIntroduction    = broker.ErrIntroduction
 	ErrUnknownName     = broker.ErrUnknownName
+	ErrClosedReader    = broker.ErrClosedReader
 )
 
 // An IntroductionError says that a reference to an object of a third Tub, in an
