@@ -314,7 +314,7 @@ func TestAHelloOfOursHasNothingInItThatNeedNotBe(t *testing.T) {
 			"initial-vocab-table-range": "0 1",
 			"my-tub-id":                 string(m.tub.TubID()),
 			"my-incarnation":            hello["my-incarnation"],
-			"foolscap-go-extensions":    "pipelining-1",
+			"foolscap-go-extensions":    "pipelining-1 streams-1",
 		}
 		if m.dials {
 			want["last-connection"] = "none 0"

@@ -1,7 +1,9 @@
 package tub
 
 import (
+	"context"
 	"fmt"
+	"io"
 	"reflect"
 
 	"github.com/foolscap-go/foolscap/protocol/banana"
@@ -9,7 +11,7 @@ import (
 )
 
 // Adapt returns what is sent in the place of something that is not copied: of
-// values of the interfaces in Options.Stubs, and of functions.
+// values of the interfaces in Options.Stubs, of functions, and of readers.
 func (h *host) Adapt(v any) (banana.External, error) {
 	f := reflect.ValueOf(v)
 	switch f.Kind() {
@@ -20,6 +22,9 @@ func (h *host) Adapt(v any) (banana.External, error) {
 	}
 	if x, err := (*Tub)(h).stubs.object(v); x != nil || err != nil {
 		return x, err
+	}
+	if r, ok := v.(io.Reader); ok {
+		return broker.NewSource(r), nil
 	}
 	if f.Kind() == reflect.Func {
 		m, err := broker.MethodOf("", f)
@@ -34,11 +39,45 @@ func (h *host) Adapt(v any) (banana.External, error) {
 // Adopt makes a value of such a type of a reference, or of an object that has come
 // home.
 func (h *host) Adopt(x any, to reflect.Type) (reflect.Value, error) {
-	switch to.Kind() {
-	case reflect.Func:
-		return (*Tub)(h).adoptFunction(x, to)
-	case reflect.Interface:
-		return (*Tub)(h).adoptInterface(x, to)
+	t := (*Tub)(h)
+	if to.Kind() == reflect.Func {
+		return t.adoptFunction(x, to)
 	}
-	return reflect.Value{}, fmt.Errorf("a reference cannot become a %s", to)
+	if stub := t.stubs.forInterface(to); stub != nil {
+		return t.adoptStub(stub, x)
+	}
+	if readerType.AssignableTo(to) {
+		return t.adoptReader(x, to)
+	}
+	return reflect.Value{}, fmt.Errorf("a reference cannot become a %s: see Options.Stubs", to)
+}
+
+var readerType = reflect.TypeFor[*broker.Reader]()
+
+// adoptReader makes a reader of what has come by reference, or returns the program's
+// own reader that has come home.
+func (t *Tub) adoptReader(x any, to reflect.Type) (reflect.Value, error) {
+	switch x := x.(type) {
+	case *Object:
+		if own := reflect.ValueOf(x.Value()); own.IsValid() && own.Type().AssignableTo(to) {
+			return own, nil
+		}
+	case *Ref:
+		return reflect.ValueOf(newReader(x)), nil
+	}
+	return reflect.Value{}, fmt.Errorf("what has come home is no %s", to)
+}
+
+// newReader returns a reader of what a reference stands for.
+func newReader(r *Ref) *broker.Reader {
+	return broker.NewReader(func(ctx context.Context) (*broker.Remote, error) {
+		to, err := r.callee(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if p, ok := to.(*broker.Promise); ok {
+			return p.Wait(ctx)
+		}
+		return to.(*broker.Remote), nil
+	}, r.Close)
 }

@@ -27,7 +27,9 @@
 // so with [CopyOf] and [CopyAs]; a FURL is what Foolscap calls a SturdyRef.
 // Objects and references go by reference, and so do functions, see [Func], and
 // values of interfaces that have a [Stub]. Less than an object is given away with
-// [Facet], and for a time with [Forward].
+// [Facet], and for a time with [Forward]. An io.Reader as an argument or result,
+// received as an io.Reader or io.ReadCloser, goes in pieces as it is read:
+// docs/streams.md says how long it lives.
 //
 // # Order and concurrency
 //

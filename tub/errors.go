@@ -57,6 +57,7 @@ var (
 	ErrIntroduction    = broker.ErrIntroduction
 	ErrUnknownName     = broker.ErrUnknownName
 	ErrRevoked         = broker.ErrRevoked
+	ErrClosedReader    = broker.ErrClosedReader
 )
 
 // An IntroductionError says that a reference to an object of a third Tub, in an

@@ -135,26 +135,30 @@ func (s *stubTable) forget(key localValue, w weak.Pointer[Object]) {
 	}
 }
 
-// adoptInterface makes a value of an interface type of what has come by reference.
-func (t *Tub) adoptInterface(x any, to reflect.Type) (reflect.Value, error) {
-	for i := range t.stubs.all {
-		if t.stubs.all[i].iface != to {
-			continue
+// forInterface returns the stub of an interface type, or nil.
+func (s *stubTable) forInterface(t reflect.Type) *Stub {
+	for i := range s.all {
+		if s.all[i].iface == t {
+			return &s.all[i]
 		}
-		ref, ok := x.(*Ref)
-		if o, own := x.(*Object); own {
-			if v := reflect.ValueOf(o.Value()); v.IsValid() && v.Type().Implements(to) {
-				return v, nil
-			}
-			ref, ok = t.refTo(o), true
-		}
-		if !ok {
-			break
-		}
-		if v := reflect.ValueOf(t.stubs.all[i].wrap(ref)); v.IsValid() {
+	}
+	return nil
+}
+
+// adoptStub makes a value of an interface type of what has come by reference.
+func (t *Tub) adoptStub(stub *Stub, x any) (reflect.Value, error) {
+	ref, ok := x.(*Ref)
+	if o, own := x.(*Object); own {
+		if v := reflect.ValueOf(o.Value()); v.IsValid() && v.Type().Implements(stub.iface) {
 			return v, nil
 		}
-		return reflect.Value{}, fmt.Errorf("the Stub for %s has made nothing of a reference", to)
+		ref, ok = t.refTo(o), true
 	}
-	return reflect.Value{}, fmt.Errorf("there is no Stub for %s: see Options.Stubs", to)
+	if !ok {
+		return reflect.Value{}, fmt.Errorf("a %T cannot become a %s", x, stub.iface)
+	}
+	if v := reflect.ValueOf(stub.wrap(ref)); v.IsValid() {
+		return v, nil
+	}
+	return reflect.Value{}, fmt.Errorf("the Stub for %s has made nothing of a reference", stub.iface)
 }

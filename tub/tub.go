@@ -209,7 +209,7 @@ func New(id *Identity, opts *Options) (*Tub, error) {
 		Certificate: id.cert(),
 		Ledger:      negotiate.NewLedger(negotiate.LedgerConfig{HandleOldDuplicates: o.HandleOldDuplicates}),
 		MinTLS:      o.MinTLS,
-		Extensions:  []string{broker.Pipelining},
+		Extensions:  []string{broker.Pipelining, broker.Streams},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("foolscap: %w", err)
@@ -481,6 +481,7 @@ func (t *Tub) adopt(r *negotiate.Result, stream *broker.Stream, by *Listener, at
 		Inbound:     by != nil,
 		Vocab:       r.VocabIndex,
 		Pipelines:   slices.Contains(r.Extensions, broker.Pipelining),
+		Streams:     slices.Contains(r.Extensions, broker.Streams),
 		LateRefusal: negotiate.ParseLateRefusal,
 	})
 	c := &connection{b: b, link: r.Link, master: r.Master, listener: by, established: now()}
@@ -552,5 +553,5 @@ func (t *Tub) loopback() (*broker.Broker, error) {
 
 // loopEnd returns one end of the loopback connection, yet to be started.
 func (t *Tub) loopEnd(conn net.Conn) *broker.Broker {
-	return broker.New(t.conf, broker.Link{Conn: conn, Peer: t.TubID(), Vocab: 1, Pipelines: true})
+	return broker.New(t.conf, broker.Link{Conn: conn, Peer: t.TubID(), Vocab: 1, Pipelines: true, Streams: true})
 }

@@ -1,11 +1,13 @@
 """The objects that a peer offers to be called. Each keeps what was done to it where peer.py can read it."""
 
 import gc
+import io
 
 from twisted.internet import defer, reactor, task
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from foolscap.appserver.services import FileUploaderReader
 from foolscap.constraint import Any, IntegerConstraint
 from foolscap.referenceable import Referenceable
 from foolscap.remoteinterface import RemoteInterface
@@ -66,6 +68,32 @@ class Child(Offered):
 
     def remote_fail(self, message):
         raise ValueError(text(message))
+
+
+class Source(Offered):
+    """What can be read: the pattern, after which it ends, or fails. late says after how many seconds it answers."""
+
+    def __init__(self, world, name, length=3 << 20, fails=False, late=None):
+        super().__init__(world, name)
+        self.file = io.BytesIO(notation.pattern(length))
+        self.fails = fails
+        self.late = late
+        self.reading = False
+
+    def remote_read(self, size):
+        if self.reading:
+            raise PeerError("two reads at a time")
+        data = self.file.read(size)
+        if self.fails and not data:
+            raise PeerError("the disk is broken")
+        if self.late is None:
+            return data
+        self.reading = True
+        return task.deferLater(reactor, self.late, self.answer, data)
+
+    def answer(self, data):
+        self.reading = False
+        return data
 
 
 class Root(Offered):
@@ -180,6 +208,22 @@ class Root(Offered):
         for waiting in released:
             waiting.callback(value)
         return len(released)
+
+    # Bulk.
+
+    def remote_upload(self, source):
+        """Reads as Foolscap's own server of uploads does; how much there was, and its digest."""
+        received = io.BytesIO()
+        done = FileUploaderReader(received, source).read_file()
+        return done.addCallback(lambda _: (len(received.getvalue()), notation.digest(received.getvalue())))
+
+    def remote_upload_part(self, source, size):
+        """Reads once; how much there was."""
+        return source.callRemote("read", size).addCallback(len)
+
+    def remote_get_source(self, length, fails=False, late=None):
+        self.given += 1
+        return Source(self.world, "%s.source.%d" % (self.name, self.given), length, fails, late)
 
     # References.
 
@@ -340,4 +384,4 @@ class Copier(Offered):
         return ref.callRemote("echo", copies.MAKERS[text(what)]()).addCallback(copies.describe)
 
 
-KINDS = {"root": Root, "copier": Copier, "child": Child, "peer": Peer, "visitor": Visitor}
+KINDS = {"root": Root, "copier": Copier, "child": Child, "peer": Peer, "visitor": Visitor, "source": Source}

@@ -23,7 +23,9 @@ var (
 func adapted(t reflect.Type) bool {
 	switch t.Kind() {
 	case reflect.Func:
-		return t.NumIn() == 2 && t.In(0) == contextType && t.In(1).Kind() == reflect.Struct && t.NumOut() == 2 && t.Out(1) == errorType
+		if t.NumIn() == 2 && t.In(0) == contextType && t.In(1).Kind() == reflect.Struct && t.NumOut() == 2 && t.Out(1) == errorType {
+			return true
+		}
 	case reflect.Interface: // any and External have been sorted out
 		return t != errorType
 	}

@@ -234,6 +234,15 @@ func (e *Encoder) Bytes(b []byte) error {
 	if len(b) <= maxOpenType {
 		return e.word(string(b))
 	}
+	return e.Block(b)
+}
+
+// Block appends a byte string for [Decoder.Block]: never as a word of the
+// vocabulary.
+func (e *Encoder) Block(b []byte) error {
+	if e.err != nil {
+		return e.err
+	}
 	if err := e.token(len(b)); err != nil {
 		return err
 	}

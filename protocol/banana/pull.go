@@ -58,6 +58,20 @@ func (d *Decoder) NextName(what string, max int) (name []byte, end bool, err err
 	return b, false, d.read(b)
 }
 
+// Block reads the header of a STRING and returns its length. BlockPart reads its
+// bytes, into memory of the caller: nothing is charged.
+func (d *Decoder) Block(what string) (int, error) {
+	tok, err := d.next()
+	if err == nil && tok.Type != TypeString {
+		err = protocolError("%s where %s should be a STRING", tok, what)
+	}
+	return int(tok.N), err
+}
+
+// BlockPart fills p with the next bytes of what Block has found. All parts
+// together may be shorter than that; the rest is skipped.
+func (d *Decoder) BlockPart(p []byte) error { return d.read(p) }
+
 // NextInt is Int where the sequence may also end.
 func (d *Decoder) NextInt(what string) (v int64, end bool, err error) {
 	tok, err := d.next()

@@ -7,7 +7,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"fmt"
+	"io"
 	"log/slog"
 	"math/big"
 	"net"
@@ -24,27 +24,19 @@ type testRef struct{ r *Remote }
 
 func (testRef) BananaExternal() {}
 
-// adaptsNothing is the part of a Host for functions and interfaces.
-type adaptsNothing struct{}
-
-func (adaptsNothing) Adapt(any) (banana.External, error) { return nil, nil }
-func (adaptsNothing) Adopt(x any, t reflect.Type) (reflect.Value, error) {
-	return reflect.Value{}, fmt.Errorf("%T is no %s", x, t)
-}
-
 type testHost struct {
-	adaptsNothing
+	adaptsReaders
 	root *Object
 }
 
 func (h testHost) Lookup(context.Context, string) (*Object, error) { return h.root, nil }
 func (h testHost) FURL(*Object) string                             { return "" }
-func (h testHost) Wrap(r *Remote) banana.External                  { return testRef{r} }
+func (h testHost) Wrap(r *Remote) banana.External                  { return &hostRef{r} }
 func (testHost) Introduce(*Introduction) (banana.External, error)  { return nil, ErrIntroduction }
 func (testHost) Go(f func(context.Context)) bool                   { go f(context.Background()); return true }
 func (h testHost) Unwrap(v banana.External, _ *Broker) (any, error) {
-	if r, ok := v.(testRef); ok {
-		return r.r, nil
+	if r, ok := v.(*hostRef); ok {
+		return r.Remote, nil
 	}
 	return v, nil
 }
@@ -94,15 +86,18 @@ func testConfig(root *Object) *Config {
 	}
 }
 
-func benchPair(tb testing.TB) *Remote {
+func benchPair(tb testing.TB) *Remote { return benchPairOf(tb, false) }
+
+func benchPairOf(tb testing.TB, streams bool) *Remote {
 	root := NewObject("", nil,
 		NewMethod("add", func(_ context.Context, a struct{ A, B int }) (int, error) { return a.A + a.B, nil }),
+		NewMethod("drain", func(_ context.Context, a upload) (int64, error) { return io.Copy(io.Discard, a.Data) }),
 		NewMethod("sink", func(_ context.Context, a struct{ Data []byte }) (int, error) { return len(a.Data), nil }),
 	)
 	c, s, cs, ss := streamPair(tb)
 	peer := furl.TubID("bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb")
-	sb := New(testConfig(root), Link{Conn: s, Stream: ss, Peer: peer, Vocab: 1, Inbound: true})
-	cb := New(testConfig(nil), Link{Conn: c, Stream: cs, Peer: peer, Vocab: 1})
+	sb := New(testConfig(root), Link{Conn: s, Stream: ss, Peer: peer, Vocab: 1, Inbound: true, Streams: streams})
+	cb := New(testConfig(nil), Link{Conn: c, Stream: cs, Peer: peer, Vocab: 1, Streams: streams})
 	sb.Start()
 	cb.Start()
 	tb.Cleanup(func() { cb.Close(nil); sb.Close(nil); <-cb.Done(); <-sb.Done() })
@@ -110,7 +105,7 @@ func benchPair(tb testing.TB) *Remote {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return x.(testRef).r
+	return x.(*hostRef).Remote
 }
 
 var intCodec, _ = banana.CodecOf(reflect.TypeFor[int]())
@@ -196,6 +191,22 @@ func benchSink(b *testing.B, size int) {
 
 func BenchmarkSink64K(b *testing.B) { benchSink(b, 64<<10) }
 func BenchmarkSink1M(b *testing.B)  { benchSink(b, 1<<20) }
+
+// One reader as an argument, in chunks or by calls.
+func benchStream(b *testing.B, streams bool) {
+	const size = 64 << 10
+	r := benchPairOf(b, streams)
+	b.SetBytes(size)
+	b.ReportAllocs()
+	b.ResetTimer()
+	n, err := call[int64](context.Background(), r, "drain", io.LimitReader(zeros{}, int64(b.N)*size))
+	if err != nil || n != int64(b.N)*size {
+		b.Fatal(err, n)
+	}
+}
+
+func BenchmarkStream(b *testing.B) { benchStream(b, true) }
+func BenchmarkPull(b *testing.B)   { benchStream(b, false) }
 
 func benchTLSBulk(b *testing.B, size int) {
 	c, s := tlsPair(b)

@@ -77,6 +77,13 @@ type Limits struct {
 	// before it has them, see [Pipelining]; default 1 000. A stranger has
 	// StrangerReferences of them.
 	MaxPromises int
+	// MaxStreams is how many of our readers the peer may read at a time, see
+	// [Streams]; default 100. A stranger may read StrangerReferences of them.
+	MaxStreams int
+	// StreamWindow is how many bytes of one stream the peer may send before
+	// they are read here; default 256 KiB. A stream that is being read holds so
+	// much of Connection; one that is being sent holds 64 KiB.
+	StreamWindow int
 	// SendQueue is how many bytes of calls may wait to be sent for which
 	// nobody waits, by Remote.Send and Remote.Start, before these have to
 	// wait themselves; default 1 MiB.
@@ -102,6 +109,9 @@ func (l Limits) WithDefaults() Limits {
 	def(&l.MaxInbound, 10_000)
 	def(&l.MaxReferences, 100_000)
 	def(&l.MaxPromises, 1_000)
+	def(&l.MaxStreams, 100)
+	def(&l.StreamWindow, 256<<10)
+	l.StreamWindow = min(l.StreamWindow, maxCredit)
 	def(&l.SendQueue, 1<<20)
 	def(&l.AnswerQueue, 64<<20)
 	if l.Connection <= 0 {
@@ -163,6 +173,8 @@ type Link struct {
 	Vocab   int
 	// Pipelines says that the extension Pipelining is in force.
 	Pipelines bool
+	// Streams says that the extension Streams is.
+	Streams bool
 	// LateRefusal recognises the text of a peer that refuses a connection
 	// after we have accepted it; nil recognises none.
 	LateRefusal func(b []byte) (text string, ok bool)
@@ -177,6 +189,7 @@ type Broker struct {
 	peer    furl.TubID
 	inbound bool
 	pipes   bool // Pipelining is in force
+	flows   bool // Streams is
 	late    func([]byte) (string, bool)
 	id      uint64 // of its connect event
 	account *banana.Account
@@ -205,6 +218,8 @@ type Broker struct {
 	early int  // what was sent before, for answers that are kept
 	role  readRole
 	refs  refTables
+	// outflows are streams of ours, by the requests of the peer.
+	outflows map[int64]*outflow
 
 	introducing chan struct{} // a place for each introduction that is being resolved
 
@@ -217,6 +232,8 @@ type Broker struct {
 	decC    banana.DecoderConfig
 	fresh   []*Remote // references of the message that is being read
 	gifts   gifts     // likewise
+	// readers are those of the message that is being read.
+	readers []*Reader
 	// keeping says that the answer to the call that is being read is kept.
 	keeping bool
 	// noGifts says that the answer that is being read is of no use as one.
@@ -237,6 +254,7 @@ func New(cfg *Config, link Link) *Broker {
 		peer:    link.Peer,
 		inbound: link.Inbound,
 		pipes:   link.Pipelines,
+		flows:   link.Streams,
 		late:    link.LateRefusal,
 		id:      NextEventID(),
 		account: banana.NewAccount("Connection", cfg.Limits.Connection, cfg.Account),
@@ -265,7 +283,7 @@ func New(cfg *Config, link Link) *Broker {
 		Account:  b.account,
 		Ping:     b.gotPing,
 		External: b.decodeExternal,
-		Adapt:    cfg.Host.Adopt,
+		Adapt:    b.adopt,
 		Copies:   copies,
 		Skipped:  b.skipped,
 	}
@@ -403,7 +421,7 @@ func (b *Broker) end(reason error) {
 	failed := b.dropCalls()
 	unsent := b.dropQueue()
 	waiting := b.dropTurns()
-	held := b.refs.drop()
+	held, unread := b.refs.drop()
 	b.signalQuiet()
 	orphan := b.role.vacant // nobody reads, so nobody would see the end
 	b.role.vacant = false
@@ -419,6 +437,9 @@ func (b *Broker) end(reason error) {
 	b.conn.Close() // after the callers, because TLS may take its time to say good-bye
 	if orphan {
 		go b.readLoop()
+	}
+	for _, s := range unread {
+		b.stopSource(s, dead)
 	}
 	for _, item := range unsent {
 		b.releaseItem(item)

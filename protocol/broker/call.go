@@ -82,6 +82,9 @@ type Pending struct {
 	then     func(error) // runs at the end, in place of closing done
 	unread   bool        // what comes is not even built
 	built    *Promise    // whose answer the call was made on
+	sources  []*source   // among its arguments: they last as long as the call
+	readers  []*Reader   // in its answer
+	flow     *inflow     // what comes until it is answered
 	// chained is the call as interceptors have let it end.
 	chained chan error
 	giveUp  context.CancelCauseFunc
@@ -91,6 +94,7 @@ type Pending struct {
 // table.
 func (p *Pending) finish(err error) {
 	p.err = err
+	p.stopSources()
 	if p.then != nil {
 		p.then(err)
 		return
@@ -100,6 +104,13 @@ func (p *Pending) finish(err error) {
 		p.done <- struct{}{}
 	} else {
 		close(p.done)
+	}
+}
+
+// stopSources ends the readers that were arguments.
+func (p *Pending) stopSources() {
+	for _, s := range p.sources {
+		p.b.stopSource(s, errReturned)
 	}
 }
 
@@ -268,6 +279,7 @@ func (b *Broker) begin(ctx context.Context, p *Pending, to callee, args Args, le
 		return b.callError(p, NotSent, err)
 	}
 	p.item = item{m: m, kind: waitedCall, size: m.Size()}
+	p.sources = sources(m.Externals())
 	if lend {
 		err = b.lockAlive()
 	} else {
@@ -275,6 +287,7 @@ func (b *Broker) begin(ctx context.Context, p *Pending, to callee, args Args, le
 	}
 	if err == nil && to.answer != nil {
 		if err = to.answer.takes(m); err != nil {
+			keepReaders(m, err)
 			b.unqueued(&p.item)
 			b.mu.Unlock()
 		}
@@ -352,6 +365,13 @@ func (p *Pending) wait(ctx context.Context) error {
 	if p.chained != nil {
 		return p.waitChained(ctx)
 	}
+	if len(p.sources) > 0 {
+		defer func() {
+			for _, s := range p.sources { // finish and cancel have stopped them
+				s.close()
+			}
+		}()
+	}
 	select {
 	case <-p.done:
 	default:
@@ -369,6 +389,7 @@ func (p *Pending) wait(ctx context.Context) error {
 		}
 	}
 	p.unsetCharge()
+	forCall(ctx, p.readers)
 	return p.explain()
 }
 
@@ -419,6 +440,7 @@ func (p *Pending) cancel() (sent Sent, cancelled bool) {
 	}
 	b.calls.remove(p)
 	defer p.gifts.drop() // without mu: the lock is given up below
+	defer p.stopSources()
 	it := &p.item
 	switch {
 	case it.queued && !it.m.Started():
@@ -493,6 +515,7 @@ func (b *Broker) oneway(ctx context.Context, to callee, method string, args Args
 	}
 	if to.answer != nil {
 		if err := to.answer.takes(m); err != nil {
+			keepReaders(m, err)
 			b.unqueued(it)
 			b.mu.Unlock()
 			b.releaseItem(it)

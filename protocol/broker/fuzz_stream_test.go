@@ -44,7 +44,7 @@ func FuzzConnectionOverAStream(f *testing.F) {
 		ours, theirs := socketPair(t)
 		stream := NewStream(ours)
 		root := fuzzRoot(&k)
-		s := fuzzSide(Link{Conn: stream, Stream: stream, Vocab: 1, Pipelines: true}, root)
+		s := fuzzSide(Link{Conn: stream, Stream: stream, Vocab: 1, Pipelines: true, Streams: true}, root)
 		s.publish(1, root)
 		s.mu.Lock()
 		target := &proxy{clid: 4, handles: 1, received: 1}

@@ -82,7 +82,7 @@ func fuzzLimits(c *Config) {
 	c.Limits = Limits{
 		Limits:          banana.Limits{MaxToken: 4 << 10, MaxMessage: 16 << 10, MaxDepth: 20, MaxTokens: 1000},
 		StrangerMessage: 1 << 10, StrangerReferences: 4,
-		MaxInbound: 20, MaxReferences: 30, SendQueue: 4 << 10, AnswerQueue: 32 << 10, Connection: 64 << 10,
+		MaxInbound: 20, MaxReferences: 30, StreamWindow: 4 << 10, SendQueue: 4 << 10, AnswerQueue: 32 << 10, Connection: 64 << 10,
 	}
 	c.Logger = slog.New(slog.DiscardHandler)
 }
@@ -107,6 +107,13 @@ func fuzzRoot(k *keeper) *Object {
 			return []any{o, o, NewObject("", nil)}, nil
 		}),
 		method("unsendable", func(context.Context) (any, error) { return []any{NewObject("", nil), make(chan int)}, nil }),
+		NewMethod("reads", func(_ context.Context, a struct{ Data io.Reader }) (int64, error) {
+			if a.Data == nil {
+				return 0, nil
+			}
+			return io.CopyN(io.Discard, a.Data, 5000)
+		}),
+		method("opens", func(context.Context) (io.Reader, error) { return io.LimitReader(zeros{}, 10_000), nil }),
 		NewMethod("asks", func(ctx context.Context, a struct{ Ref *hostRef }) (any, error) {
 			if a.Ref == nil {
 				return nil, errors.New("nothing to ask")
@@ -168,10 +175,24 @@ func FuzzConnection(f *testing.F) {
 			f.Add(append(bytes.Clone(calls), input...), uint8(1))
 		}
 	}
+	var w wire // he sends a reader, and reads one
+	w.add(callSeq(1, 0, "getReferenceByName", keyword{"name", "root"}))
+	w.add(callSeq(2, 1, "reads", seq{"my-reference", 3, sourceInterface}))
+	w.add(seq{"chunk", 1, "abc"})
+	w.add(seq{"chunk", 1, pattern(3000, 1)})
+	w.add(answerSeq(1, noneSeq()))
+	w.add(callSeq(3, 1, "opens"))
+	w.add(callSeq(4, 2, "stream", 100))
+	w.add(seq{"credit", 4, 1000})
+	w.add(callSeq(5, 2, "read", 10))
+	w.add(callSeq(6, 0, "decref", 2, 1))
+	for _, how := range []uint8{32, 48, 48 | 7} {
+		f.Add(w.buf, how)
+	}
 	f.Fuzz(func(t *testing.T, input []byte, how uint8) {
 		var k keeper
 		conn := newScript(input, 1<<(how&7), how&8 != 0)
-		s := fuzzSide(Link{Conn: conn, Vocab: 1 - int(how>>7), Inbound: true, Pipelines: how&32 != 0}, fuzzRoot(&k))
+		s := fuzzSide(Link{Conn: conn, Vocab: 1 - int(how>>7), Inbound: true, Pipelines: how&32 != 0, Streams: how&32 != 0}, fuzzRoot(&k))
 		if how&16 != 0 { // he has known a name
 			s.stranger.Store(false)
 			s.publish(1, s.host.names["root"])
@@ -242,7 +263,7 @@ func (g *generator) value(depth int) any {
 	case 12, 13:
 		return seq{"my-reference", g.number()}
 	case 14:
-		return seq{"my-reference", g.number(), pickOf(g, "", "RIFoo"), pickOf(g, "pb://"+string(theirTub)+"@/x", "pb://"+string(theirTub)+"@/x", "pb://"+string(ourTub)+"@/x")}
+		return seq{"my-reference", g.number(), pickOf(g, "", "RIFoo", sourceInterface), pickOf(g, "pb://"+string(theirTub)+"@/x", "pb://"+string(theirTub)+"@/x", "pb://"+string(ourTub)+"@/x")}
 	case 15, 16:
 		return seq{"your-reference", pickOf(g, 1, 1, 1, 1, g.number())}
 	case 17:
@@ -263,7 +284,11 @@ func (g *generator) value(depth int) any {
 }
 
 func (g *generator) message() {
-	switch g.pick(19) {
+	switch g.pick(22) {
+	case 19, 20:
+		g.add(seq{"chunk", pickOf(g, 7, 8, 1+g.pick(12), g.number()), pattern(g.byte()*pickOf(g, 1, 1, 30), 1)})
+	case 21:
+		g.add(seq{"credit", 1 + g.pick(6), pickOf(g, 1, 4000, g.number())})
 	case 16, 17: // on answers, and with ones to be kept
 		to := pickOf(g, 1, 1, 2, 3, 4, g.number())
 		call := callSeq(0, to, pickOf(g, "gives", "echo", "add", "hold", "asks", "getReferenceByName"), g.value(0))
@@ -271,7 +296,7 @@ func (g *generator) message() {
 	case 18:
 		g.add(seq{"pdrop", 1 + g.pick(6)})
 	case 0, 1, 2, 3, 4, 5:
-		name := pickOf(g, "none", "echo", "hold", "drop", "add", "raw", "nested", "concurrent", "fails", "panics", "gives", "unsendable", "asks", "what")
+		name := pickOf(g, "none", "echo", "hold", "drop", "add", "raw", "nested", "concurrent", "fails", "panics", "gives", "unsendable", "asks", "what", "reads", "opens", "read", "stream", "stream")
 		var args []any
 		for range g.pick(4) {
 			if g.pick(4) == 0 {
@@ -280,7 +305,7 @@ func (g *generator) message() {
 				args = append(args, g.value(0))
 			}
 		}
-		g.add(callSeq(g.number(), pickOf(g, 1, 1, 1, 2, g.number()), name, args...))
+		g.add(callSeq(g.number(), pickOf(g, 1, 1, 1, 2, 3, g.number()), name, args...))
 	case 6:
 		g.add(callSeq(g.number(), 0, "getReferenceByName", pickOf[any](g, "root", "root", "other", textSeq("root"))))
 	case 7:
@@ -317,14 +342,16 @@ func FuzzConnectionAuthenticated(f *testing.F) {
 		var k keeper
 		conn := newScript(g.buf, 16<<(how&7), how&8 != 0)
 		root := fuzzRoot(&k)
-		s := fuzzSide(Link{Conn: conn, Vocab: 1, Pipelines: flipAt&1 == 0}, root)
+		s := fuzzSide(Link{Conn: conn, Vocab: 1, Pipelines: flipAt&1 == 0, Streams: flipAt&2 == 0}, root)
 		s.publish(1, root)
 		s.publish(2, NewObject("", nil))
+		s.publish(3, NewSource(io.LimitReader(zeros{}, 20_000)))
 
 		// What we have asked for before the peer says anything.
 		s.mu.Lock()
 		target := &proxy{clid: 4, handles: 1, received: 1}
-		s.refs.imports[4] = target
+		readable := &proxy{clid: 5, handles: 1, received: 1, iface: sourceInterface}
+		s.refs.imports[4], s.refs.imports[5] = target, readable
 		s.mu.Unlock()
 		r := &Remote{b: s.Broker, p: target}
 		var wg sync.WaitGroup
@@ -345,6 +372,10 @@ func FuzzConnectionAuthenticated(f *testing.F) {
 		start(new(map[string]any), codec[map[string]any](), NewObject("", nil), &hostRef{r})
 		start(nil, nil, root)
 		start(new([]byte), codec[[]byte]())
+		start(new(int), codec[int](), io.LimitReader(zeros{}, 1<<20)) // request 7
+		source := &Remote{b: s.Broker, p: readable}
+		stream := NewReader(func(context.Context) (*Remote, error) { return source, nil }, source.Close)
+		wg.Go(func() { _, _ = io.Copy(io.Discard, stream) })
 		wg.Go(func() { _, _ = s.GetReference(ctx, "root") })
 		wg.Go(func() {
 			_ = r.Call(ctx, "m", Args{Positional: []any{pattern(5<<10, 1)}}, new(any), codec[any]())
@@ -362,6 +393,7 @@ func FuzzConnectionAuthenticated(f *testing.F) {
 		}
 		within(t, "the connection is done", s.Done())
 		wg.Wait()
+		stream.Close()
 		after(t, s)
 		k.take()
 	})

@@ -27,6 +27,7 @@ type Object struct {
 	others   func(name string) *Method
 	function bool
 	value    any
+	source   *source // that it stands for, or nil
 }
 
 // NewObject returns an object with the methods. iface is the name of the

@@ -83,7 +83,8 @@ type CallInfo struct {
 // context. Interceptors run in the order of the configuration, the first one
 // outermost; for inbound calls within the call's turn. An error of an
 // interceptor is the caller's, in a [CallError] if it is none. Calls of the
-// protocol's own, the look-up of a name among them, pass no interceptor.
+// protocol's own pass no interceptor: the look-up of a name is one, and so are
+// those by which a reader is read.
 type Interceptor func(ctx context.Context, call *CallInfo, next func(context.Context) (any, error)) (any, error)
 
 func intercept(ctx context.Context, chain []Interceptor, info *CallInfo, last func(context.Context) (any, error)) (any, error) {

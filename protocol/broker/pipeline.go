@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"reflect"
 
 	"github.com/foolscap-go/foolscap/protocol/banana"
 	"github.com/foolscap-go/foolscap/protocol/schema"
@@ -328,7 +329,9 @@ func (in *inbound) arguments() error {
 		*ptr.(*Args) = args
 		return nil
 	}
-	d, err := banana.Recode(&in.b.decC, func(e *banana.Encoder) {
+	cfg := in.b.decC
+	cfg.Adapt = func(v any, t reflect.Type) (reflect.Value, error) { return in.b.adopted(&in.readers, v, t) }
+	d, err := banana.Recode(&cfg, func(e *banana.Encoder) {
 		e.Open("call")
 		writeArguments(e, args)
 		e.Close()

@@ -31,6 +31,14 @@ func (b *Broker) readMessage() error {
 				return b.readDrop()
 			}
 		}
+		if b.flows {
+			switch opentype {
+			case chunkType:
+				return b.readChunk()
+			case creditType:
+				return b.readCredit()
+			}
+		}
 		b.log.Debug("a message of an unknown type is ignored", "peer", b.peer.Short(), "type", fmt.Sprintf("%.20q", opentype))
 		return b.dec.Skip()
 	}
@@ -59,6 +67,7 @@ func (b *Broker) closeFresh() {
 	}
 	b.fresh = b.fresh[:0]
 	b.takeGifts().drop()
+	b.readers = nil
 }
 
 // takeFresh returns the references of the current message, which are the
@@ -115,6 +124,7 @@ func (b *Broker) readCall(pipelined bool) error {
 	if in.gifts = b.takeGifts(); !stranger { // who has to be known first
 		b.introduce(in.Context, in.gifts)
 	}
+	in.readers = b.takeReaders()
 	if in.late != nil {
 		in.late.refs = b.takeFresh()
 	}
@@ -324,7 +334,9 @@ func (b *Broker) readAnswer(isError bool) error {
 	resting := false
 	b.mu.Lock()
 	cancelled := p.gone
+	readers := b.takeReaders()
 	if !cancelled {
+		p.readers = readers
 		if p.answered = len(gifts) > 0 && p.ptr != nil; p.answered {
 			p.gifts = gifts
 		} else {

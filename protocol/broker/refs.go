@@ -26,6 +26,8 @@ type refTables struct {
 	fresh   map[*Object]int // objects in messages that have not gone out, which will be exports
 	unacked int             // releases that the peer has not acknowledged
 	seen    int             // references that a stranger has sent
+	// sources are those among what is in byObj and fresh.
+	sources map[*source]struct{}
 	given   given
 }
 
@@ -55,10 +57,43 @@ func (t *refTables) init() {
 	t.fresh = nil
 }
 
-// drop forgets everything, and returns what was held on other connections.
-func (t *refTables) drop() (held []handle) {
+// drop forgets everything, and returns what was held on other connections, and
+// what nobody will read any more.
+func (t *refTables) drop() (held []handle, unread []*source) {
+	for s := range t.sources {
+		if s.unhold() {
+			unread = append(unread, s)
+		}
+	}
 	t.init()
-	return t.given.take()
+	t.sources = nil
+	return t.given.take(), unread
+}
+
+// holdSource keeps what an object stands for readable, for as long as the peer
+// holds it. mu is held.
+func (t *refTables) holdSource(o *Object) {
+	if _, ok := t.sources[o.source]; ok || o.source == nil {
+		return
+	}
+	if t.sources == nil {
+		t.sources = make(map[*source]struct{})
+	}
+	t.sources[o.source] = struct{}{}
+	o.source.hold()
+}
+
+// unholdSource returns what is behind an object, if nobody will read it any more
+// now. mu is held.
+func (t *refTables) unholdSource(o *Object) *source {
+	if _, ok := t.sources[o.source]; !ok || t.byObj[o] != nil || t.fresh[o] > 0 {
+		return nil
+	}
+	delete(t.sources, o.source)
+	if o.source.unhold() {
+		return o.source
+	}
+	return nil
 }
 
 // nextCLID returns a number for an object that is not in use. As with request
@@ -309,6 +344,14 @@ func (o *outRef) Later() bool { return o.gift }
 
 // encodeExternal is asked for every reference that is to be sent.
 func (b *Broker) encodeExternal(x banana.External) (any, error) {
+	held, err := b.holdExternal(x)
+	if o, ok := x.(*Object); ok && err != nil && o.source != nil && !o.source.isHeld() {
+		b.stopSource(o.source, errNotSent)
+	}
+	return held, err
+}
+
+func (b *Broker) holdExternal(x banana.External) (any, error) {
 	v, err := b.cfg.Host.Unwrap(x, b)
 	if err != nil {
 		return nil, err
@@ -324,6 +367,9 @@ func (b *Broker) encodeExternal(x banana.External) (any, error) {
 				t.fresh = make(map[*Object]int)
 			}
 			t.fresh[v]++
+		}
+		if !full {
+			t.holdSource(v)
 		}
 		b.mu.Unlock()
 		switch {
@@ -389,7 +435,11 @@ func (b *Broker) releaseHeld(held []any) {
 		case out.fresh:
 			b.mu.Lock()
 			b.refs.settle(out)
+			s := b.refs.unholdSource(out.obj)
 			b.mu.Unlock()
+			if s != nil {
+				b.stopSource(s, errNotSent)
+			}
 		}
 	}
 }
@@ -659,6 +709,12 @@ func (b *Broker) queueInternal(req int64, method string, keywords func(*banana.E
 
 // queueOwn queues a message of the protocol's own. mu is held.
 func (b *Broker) queueOwn(write func(*banana.Encoder)) {
+	b.pushOwn(write)
+	b.kick()
+}
+
+// pushOwn is queueOwn for those who see to it that the message is written.
+func (b *Broker) pushOwn(write func(*banana.Encoder)) {
 	e := banana.NewEncoder(&b.encC, false)
 	write(e)
 	m, _, _ := e.Finish()
@@ -673,7 +729,6 @@ func (b *Broker) queueOwn(write func(*banana.Encoder)) {
 	}
 	b.send.answers += it.size
 	b.send.push(it)
-	b.kick()
 }
 
 func (b *Broker) readYourReference(d *banana.Decoder) (any, error) {
@@ -758,6 +813,12 @@ func onReader(m *Method) *Method {
 // decref releases an object of ours that the peer held. Releasing what it
 // does not hold is no error; releasing more of it than was sent is.
 func (b *Broker) decref(clid, count int64) error {
+	var released *source
+	defer func() { // without mu
+		if released != nil {
+			b.stopSource(released, errReleased)
+		}
+	}()
 	b.mu.Lock()
 	defer b.unlock()
 	t := &b.refs
@@ -774,6 +835,7 @@ func (b *Broker) decref(clid, count int64) error {
 		delete(t.exports, clid)
 		delete(t.byObj, e.obj)
 		b.note(Event{Kind: EventReference, Parent: b.id, Peer: b.peer, Inbound: true, Detail: "released", Object: e.obj})
+		released = t.unholdSource(e.obj)
 	}
 	return nil
 }

@@ -34,6 +34,7 @@ type item struct {
 	kind       itemKind
 	// size is what it counts for in the queue.
 	size int
+	gone chan struct{} // of a chunk, with room for one: it has been written
 }
 
 type itemKind uint8
@@ -42,6 +43,7 @@ const (
 	waitedCall itemKind = iota // its caller waits, and lends its arguments
 	ownedCall                  // nobody waits for it here: one without an answer, or one that was started
 	answerItem
+	chunkItem // a part of a stream, whose memory the sender wants back
 	smallItem // an answer, or a message of the protocol's own, for which memory was too short
 )
 
@@ -330,7 +332,11 @@ func (b *Broker) written(it *item) {
 	if it.kind.charged() {
 		b.account.Release(int64(it.size))
 	}
-	it.free()
+	gone := it.gone
+	it.free() // from here on it may be somebody else's
+	if gone != nil {
+		gone <- struct{}{}
+	}
 }
 
 // uncount makes the room of a message free that has left the queue. mu is

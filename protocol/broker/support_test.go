@@ -110,7 +110,7 @@ func (*hostRef) BananaExternal() {}
 
 // A tubHost is a Tub, as far as a Broker sees it.
 type tubHost struct {
-	adaptsNothing
+	adaptsReaders
 	mu     sync.Mutex
 	names  map[string]*Object
 	furls  map[*Object]string

@@ -38,6 +38,8 @@ type inbound struct {
 	late   *lateCall // its object was not known when it was read
 	gifts  gifts     // introductions among its arguments
 	turn   bool      // it has the turn; mu is held
+	// readers are among its arguments, and end with it.
+	readers []*Reader
 }
 
 type turnKey struct{}
@@ -267,6 +269,13 @@ func (b *Broker) run(in *inbound) {
 		b.answer(in.req, in.method, result, err, true)
 	}
 	b.account.Release(in.charge)
+	in.closeReaders()
+}
+
+func (in *inbound) closeReaders() {
+	for _, r := range in.readers {
+		r.Close()
+	}
 }
 
 // abandoned does what is left to be done for a call whose method has ended its
@@ -275,6 +284,7 @@ func (b *Broker) abandoned(in *inbound) {
 	b.log.Error("a method has ended its goroutine", "method", in.method.name, "peer", b.peer.Short())
 	in.release()
 	b.fail(in, in.method.name, errMethodEnded)
+	in.closeReaders()
 	b.mu.Lock()
 	b.ran(in)
 	b.signalQuiet()
@@ -303,9 +313,11 @@ func (b *Broker) invoke(in *inbound) (result any, err error) {
 		in.late.refs = nil // the method's
 	}
 	in.gifts = nil // likewise
+	forCall(in, in.readers)
 	// What the protocol itself needs is nobody's to refuse, the reader must
-	// not wait for users, and the name in a look-up is a secret.
-	if len(b.cfg.Inbound) == 0 || in.obj == brokerObject {
+	// not wait for users, and the name in a look-up is a secret. Whether a reader
+	// may be read was a question of the call that it came with.
+	if len(b.cfg.Inbound) == 0 || in.obj == brokerObject || in.obj.source != nil {
 		return in.method.invoke(in, in.ptr)
 	}
 	info := &CallInfo{Peer: b.peer, Inbound: true, Object: in.obj, Interface: in.obj.iface, Method: in.method.name, Args: in.ptr}

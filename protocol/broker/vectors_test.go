@@ -157,6 +157,7 @@ func (s *side) publish(clid int64, o *Object) {
 	e := &export{clid: clid, obj: o, sent: 1}
 	s.refs.exports[clid], s.refs.byObj[o] = e, e
 	s.refs.last = clid
+	s.refs.holdSource(o)
 }
 
 // Where we do not do what Python does with bytes that no Foolscap sends.

@@ -6,6 +6,8 @@ const (
 	KindRoot = "root"
 	// KindChild is what a root gives references to: name, echo, fail.
 	KindChild = "child"
+	// KindSource has read(size), for 3 MiB of PatternBytes.
+	KindSource = "source"
 	// KindPeer enforces a schema; its interface is RIPeer.foolscap-go.
 	KindPeer = "peer"
 	// KindVisitor has the interface RIVisitor.foolscap-go, with the one method meet(name).
