@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"sync"
 
 	"github.com/foolscap-go/foolscap/protocol/banana"
 	"github.com/foolscap-go/foolscap/protocol/broker"
@@ -60,22 +61,41 @@ func (t *Tub) adoptFunction(x any, to reflect.Type) (reflect.Value, error) {
 	default:
 		return reflect.Value{}, errNoFunction
 	}
-	arguments, err := argumentsOf(to.In(1))
+	calls, err := callsOf(to)
 	if err != nil {
 		return reflect.Value{}, err
 	}
-	codec, err := banana.CodecOf(to.Out(0))
-	if err != nil {
-		return reflect.Value{}, err
+	return reflect.MakeFunc(to, func(in []reflect.Value) []reflect.Value { return calls(ref, in) }), nil
+}
+
+// functionCalls holds what callsOf has made of function types.
+var functionCalls sync.Map
+
+// A functionCall calls a reference as a function of one type is called.
+type functionCall = func(ref *Ref, in []reflect.Value) (out []reflect.Value)
+
+func callsOf(t reflect.Type) (functionCall, error) {
+	if known, ok := functionCalls.Load(t); ok {
+		return known.(functionCall), nil
 	}
-	return reflect.MakeFunc(to, func(in []reflect.Value) []reflect.Value {
-		result := reflect.New(to.Out(0))
+	arguments, err := argumentsOf(t.In(1))
+	if err != nil {
+		return nil, err
+	}
+	codec, err := banana.CodecOf(t.Out(0))
+	if err != nil {
+		return nil, err
+	}
+	calls := func(ref *Ref, in []reflect.Value) []reflect.Value {
+		result := reflect.New(t.Out(0))
 		err := ref.call(in[0].Interface().(context.Context), "", []any{arguments(in[1])}, result.Interface(), codec)
 		if err != nil { // then the result may still be written to
-			return []reflect.Value{reflect.Zero(to.Out(0)), reflect.ValueOf(&err).Elem()}
+			return []reflect.Value{reflect.Zero(t.Out(0)), reflect.ValueOf(&err).Elem()}
 		}
-		return []reflect.Value{result.Elem(), reflect.Zero(to.Out(1))}
-	}), nil
+		return []reflect.Value{result.Elem(), reflect.Zero(t.Out(1))}
+	}
+	functionCalls.Store(t, calls)
+	return calls, nil
 }
 
 // argumentsOf returns what makes the last argument of Call of a struct of type t.

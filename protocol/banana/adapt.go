@@ -18,11 +18,12 @@ var (
 )
 
 // adapted reports whether something else stands for the values of type t: of
-// functions that a peer could call, func(context.Context, A) (R, error).
+// functions that a peer could call, func(context.Context, A) (R, error) with a
+// struct A.
 func adapted(t reflect.Type) bool {
 	switch t.Kind() {
 	case reflect.Func:
-		return t.NumIn() == 2 && t.In(0) == contextType && t.NumOut() == 2 && t.Out(1) == errorType
+		return t.NumIn() == 2 && t.In(0) == contextType && t.In(1).Kind() == reflect.Struct && t.NumOut() == 2 && t.Out(1) == errorType
 	case reflect.Interface: // any and External have been sorted out
 		return t != errorType
 	}

@@ -28,8 +28,8 @@
 //
 // Values that implement External are passed by reference. So are functions of
 // the form func(context.Context, A) (R, error) and readers, if the connection
-// has something that stands for them; a value of an interface type goes in its
-// own form if it has one.
+// has something that stands for them, and other values with methods for which
+// it has; otherwise a value of an interface type goes in its own form.
 //
 // A struct stands for a dict with text keys, one for each exported field. The
 // key is the field's name in snake case, or the name in the tag
