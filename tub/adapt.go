@@ -49,7 +49,7 @@ func (h *host) Adopt(x any, to reflect.Type) (reflect.Value, error) {
 	if readerType.AssignableTo(to) {
 		return t.adoptReader(x, to)
 	}
-	return reflect.Value{}, fmt.Errorf("a reference cannot become a %s: see Options.Stubs", to)
+	return reflect.Value{}, fmt.Errorf("there is no Stub for %s: see Options.Stubs", to)
 }
 
 var readerType = reflect.TypeFor[*broker.Reader]()

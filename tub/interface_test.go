@@ -61,7 +61,7 @@ func TestAnObjectImplementsAllOfAnInterface(t *testing.T) {
 	i := tub.InterfaceOf[clerk]("RIClerk.example.org")
 	who := tub.Method("who", func(context.Context, struct{ All []*tub.Ref }) (string, error) { return "", nil })
 	assert.Equal(t, "RIClerk.example.org", tub.NewObject(tub.Implements(i), who).Interface())
-	assert.PanicsWithValue(t, `foolscap: an object that implements RIClerk.example.org has no method "who"`,
+	assert.PanicsWithValue(t, `foolscap: method "who" of RIClerk.example.org is missing`,
 		func() { tub.NewObject(tub.Implements(i)) })
 }
 

@@ -89,3 +89,20 @@ func appendPlainly(dst []byte, x any, open uint64) []byte {
 	dst = AppendString(AppendToken(dst, TypeOpen, open), "my-reference")
 	return AppendToken(AppendInt(dst, x.(*object).id), TypeClose, open)
 }
+
+func TestAValueThatStandsAloneIsTasted(t *testing.T) {
+	shared := NewList(int64(1))
+	for _, v := range []any{NewList(1, 2), NewList(shared, shared)} {
+		e := NewEncoder(plainEncoder, false)
+		var log []string
+		e.Value(v)
+		require.NoError(t, e.Taste(Mark{}, &recorder{log: &log, objectAt: -1}))
+		assert.Equal(t, "open list", log[0])
+		assert.Equal(t, ". close", log[len(log)-1])
+		require.NoError(t, e.Taste(e.Mark(), &recorder{log: new([]string), objectAt: 0, with: errTaste}), "nothing was appended")
+		require.NoError(t, e.Taste(Mark{}, nil))
+		m, _, err := e.Finish()
+		require.NoError(t, err)
+		m.Free()
+	}
+}

@@ -2,6 +2,7 @@ package schema
 
 import (
 	"iter"
+	"math"
 
 	"github.com/foolscap-go/foolscap/protocol/banana"
 )
@@ -19,6 +20,15 @@ func (c List) Taster() banana.Taster  { return taster(c) }
 func (c List) Check(v any) error      { return check(c, v) }
 func (c List) MaxSize() (int64, bool) { return c.size().result() }
 func (List) kinds() kinds             { return kindList }
+
+func (c List) open(self Constraint, t *Tasting, _ kinds, _ string) (banana.Taster, error) {
+	l := t.level(self, inItems)
+	l.cur, l.same = orAny(c.Item), math.MaxInt
+	if m, bounded := length(c.Max); bounded {
+		l.same = m
+	}
+	return l, nil
+}
 
 func (c List) next(l *level) (Constraint, error) { return nextItem(c.Item, l, c.Max, "items") }
 func (c List) end(l *level) error                { return checkLength(l.n, c.Min, 0, "items") }

@@ -159,3 +159,51 @@ func TestTypesWithoutAConstraintAreRefused(t *testing.T) {
 	_, err = ArgsOf(reflect.TypeFor[int]())
 	assert.ErrorContains(t, err, "int is not a struct")
 }
+
+// What a type can be sent as is what its constraint accepts, and its names are
+// those of banana.
+func TestADerivedConstraintAcceptsWhatItsTypeSends(t *testing.T) {
+	type everything struct {
+		A    int8
+		Bb   uint64
+		C    []byte
+		D    [2]bool
+		E    map[string]float64
+		F    map[int]struct{}
+		G    *point
+		H    *point
+		I    any
+		J    *object
+		K    *big.Int
+		L    string `foolscap:"ell,optional"`
+		M    banana.Decimal
+		N    struct{}
+		O    *banana.FrozenSet
+		P    []point
+		skip int
+	}
+	full := everything{
+		A: -128, Bb: 1 << 63, C: []byte("c"), D: [2]bool{true}, E: map[string]float64{"x": 1.5}, F: map[int]struct{}{3: {}}, G: &point{X: 1},
+		I: "i", J: &object{}, K: pow2(100), L: "l", M: "1.5", O: banana.NewFrozenSet(int64(1)), P: []point{{Y: 2}}, skip: 1,
+	}
+	typ := reflect.TypeFor[everything]()
+	c, err := ForType(typ, "")
+	require.NoError(t, err)
+	_, err = encode(full, c.Taster())
+	require.NoError(t, err)
+	in, externals := wire(t, full)
+	got, err := decode(in, externals, new(everything), c.Taster())
+	require.NoError(t, err)
+	full.skip = 0
+	assert.Equal(t, full, got)
+
+	args, err := ArgsOf(typ)
+	require.NoError(t, err)
+	fields, _, err := banana.FieldsOf(typ)
+	require.NoError(t, err)
+	require.Len(t, args, len(fields))
+	for i, f := range fields {
+		assert.Equal(t, f.Name, args[i].Name)
+		assert.Equal(t, f.Optional, args[i].Optional)
+	}
+}

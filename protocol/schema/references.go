@@ -11,13 +11,12 @@ type interfaced interface{ Interface() string }
 // side and of the other, and those of third Tubs that are introduced.
 type Referenceable struct{ sequence }
 
-func (c Referenceable) Taster() banana.Taster               { return taster(c) }
-func (c Referenceable) Check(v any) error                   { return check(c, v) }
-func (c Referenceable) MaxSize() (int64, bool)              { return c.size().result() }
-func (Referenceable) kinds() kinds                          { return kindReference }
-func (Referenceable) look(*walk, any) error                 { return nil }
-func (Referenceable) reference(*Tasting, string, any) error { return nil }
-func (Referenceable) size() size                            { return referenceSize() }
+func (c Referenceable) Taster() banana.Taster  { return taster(c) }
+func (c Referenceable) Check(v any) error      { return check(c, v) }
+func (c Referenceable) MaxSize() (int64, bool) { return c.size().result() }
+func (Referenceable) kinds() kinds             { return kindReference }
+func (Referenceable) look(*walk, any) error    { return nil }
+func (Referenceable) size() size               { return referenceSize() }
 
 func (Referenceable) open(Constraint, *Tasting, kinds, string) (banana.Taster, error) {
 	return nil, nil

@@ -73,6 +73,7 @@ type level struct {
 	tok      banana.Token // the last one
 	cur      Constraint   // of the value that it begins
 	n        int          // values so far
+	same     int          // how many values have the constraint cur, from the first on
 	opentype string
 
 	// Of a sequence with names.
@@ -107,9 +108,9 @@ func (l *level) begin() (Constraint, error) {
 	if l.at == atValue {
 		return l.c, nil
 	}
-	if list, ok := l.c.(List); ok && list.Item != nil && l.n < list.Max { // the common case
+	if l.n < l.same {
 		l.n++
-		return list.Item, nil
+		return l.cur, nil
 	}
 	c, err := l.c.(container).next(l)
 	l.n++
@@ -219,9 +220,7 @@ func (l *level) Value(v any, growing func(any) bool) error {
 		w.growing, w.cycle = nil, nil
 		return err
 	case inReference:
-		return l.c.(interface {
-			reference(*Tasting, string, any) error
-		}).reference(l.t, l.opentype, v)
+		return l.c.(RemoteInterface).reference(l.t, l.opentype, v)
 	}
 	if c, ok := l.c.(Copyable); ok && !l.class {
 		l.class = true

@@ -1,0 +1,2 @@
+// Package remote has the remote interfaces of peers/objects.py in Go.
+package remote
