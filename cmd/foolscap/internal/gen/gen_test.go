@@ -26,7 +26,7 @@ func content(t testing.TB, name string) string {
 
 func TestTheSameDeclarationsGiveTheSameStubs(t *testing.T) {
 	for _, file := range []string{"testdata/every/every.go", "testdata/logs/logs.go", "testdata/common/common.go", "testdata/shapes/shapes.go",
-		"../../../../examples/typed/guestbook.go"} {
+		"../../../../examples/typed/guestbook.go", "../../../../integration/internal/remote/remote.go"} {
 		for range 2 {
 			o, err := Stubs(file)
 			require.NoError(t, err)
