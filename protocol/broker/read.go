@@ -178,7 +178,10 @@ func (b *Broker) readRequest(req int64, pipelined bool) (in *inbound, name strin
 	if to.waits {
 		return b.readLate(in, to.clid, string(called))
 	}
-	method := to.obj.Method(string(called))
+	method := to.obj.methods[string(called)] // found so, it needs no copy of the name
+	if method == nil || method.of != nil {
+		method = to.obj.Method(string(called))
+	}
 	if method == nil {
 		name = string(called)
 		err := &noMethod{name}
