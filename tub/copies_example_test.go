@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/foolscap-go/foolscap/handlers/tcp"
 	"github.com/foolscap-go/foolscap/tub"
 )
 
@@ -37,15 +36,10 @@ var hotelCopies = []tub.Copy{
 // other values and within each other.
 func Example_copies() {
 	ctx := context.Background()
-	id, err := tub.NewIdentity()
-	check(err)
-	server, err := tub.New(id, &tub.Options{Copies: hotelCopies})
-	check(err)
+	opts := &tub.Options{Copies: hotelCopies}
+	server, client := listeningTub(opts), callingTub(opts)
 	defer server.Close()
-	l, err := tcp.Listen(ctx, "127.0.0.1:0")
-	check(err)
-	_, err = server.Listen(l)
-	check(err)
+	defer client.Close()
 	furl, err := server.Register(tub.NewObject(
 		tub.Method("extend", func(ctx context.Context, a struct{ Booking *Booking }) (any, error) {
 			a.Booking.Note = "extended"
@@ -54,11 +48,6 @@ func Example_copies() {
 	))
 	check(err)
 
-	id, err = tub.NewIdentity()
-	check(err)
-	client, err := tub.New(id, &tub.Options{Copies: hotelCopies})
-	check(err)
-	defer client.Close()
 	hotel := client.Ref(furl)
 	booking := Booking{Room: "12", Since: time.Unix(0, 0).UTC()}
 	extended, err := tub.Call[Booking](ctx, hotel, "extend", booking)

@@ -10,11 +10,8 @@ import (
 
 // listeningTub returns a Tub that listens on loopback. A program that wants
 // to stay the same Tub uses tub.LoadOrCreateIdentity.
-func listeningTub(stubs ...tub.Stub) *tub.Tub {
-	id, err := tub.NewIdentity()
-	check(err)
-	t, err := tub.New(id, &tub.Options{Stubs: stubs})
-	check(err)
+func listeningTub(opts ...*tub.Options) *tub.Tub {
+	t := callingTub(opts...)
 	l, err := tcp.Listen(context.Background(), "127.0.0.1:0")
 	check(err)
 	_, err = t.Listen(l)
@@ -23,10 +20,10 @@ func listeningTub(stubs ...tub.Stub) *tub.Tub {
 }
 
 // callingTub returns a Tub that can only call: it needs no listener.
-func callingTub(stubs ...tub.Stub) *tub.Tub {
+func callingTub(opts ...*tub.Options) *tub.Tub {
 	id, err := tub.NewIdentity()
 	check(err)
-	t, err := tub.New(id, &tub.Options{Stubs: stubs})
+	t, err := tub.New(id, append(opts, nil)[0])
 	check(err)
 	return t
 }

@@ -38,7 +38,8 @@ var lampStub = tub.StubOf(
 // one, a remote one, and its own that comes home.
 func ExampleStubOf() {
 	ctx := context.Background()
-	server, client := listeningTub(lampStub), callingTub(lampStub)
+	opts := &tub.Options{Stubs: []tub.Stub{lampStub}}
+	server, client := listeningTub(opts), callingTub(opts)
 	defer server.Close()
 	defer client.Close()
 
