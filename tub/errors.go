@@ -9,11 +9,15 @@ import (
 )
 
 type (
-	// A CallError is the error of every remote call that fails.
+	// A CallError is the error of every remote call that fails: the Peer, the
+	// Method, what became of it (Sent), and the cause (Err).
 	CallError = broker.CallError
-	// A Failure is what a remote method failed with.
+	// A Failure is what a remote method failed with, in the words of the peer: the
+	// Type, Parents and Text of the exception, and its Traceback if
+	// [Options.TracesFromPeers] is set. IsType compares the Type and the Parents.
 	Failure = broker.Failure
-	// A TypedError chooses what remote callers see of an error.
+	// A TypedError is an error type of the program that chooses what remote callers
+	// see of it; for single errors there is [Raise].
 	TypedError = broker.TypedError
 	// A RemoteType is the name of an exception's class, for errors.Is.
 	RemoteType = broker.RemoteType
@@ -31,9 +35,9 @@ func Raise(kind RemoteType, err error, parents ...RemoteType) error {
 
 // What became of a call that failed.
 const (
-	NotSent    = broker.NotSent
-	MayHaveRun = broker.MayHaveRun
-	Answered   = broker.Answered
+	NotSent    = broker.NotSent    // it can be made again
+	MayHaveRun = broker.MayHaveRun // it was sent, and no answer came
+	Answered   = broker.Answered   // it has failed there, or its result does not fit
 )
 
 // RemoteException is the type of remote failures with the option
@@ -42,22 +46,36 @@ const RemoteException = broker.RemoteException
 
 // Errors of calls and connections, for errors.Is.
 var (
-	ErrDeadReference   = broker.ErrDeadReference
+	// ErrDeadReference: the connection of a live reference is gone. It comes with
+	// the reason: ErrClosed (here), ErrLost (by the peer or the network),
+	// ErrSilent (Options.DisconnectTimeout), ErrReplaced (by a newer connection)
+	// or ErrOverflow (the peer does not read its answers).
+	ErrDeadReference = broker.ErrDeadReference
+	ErrClosed        = broker.ErrClosed
+	ErrLost          = broker.ErrLost
+	ErrSilent        = broker.ErrSilent
+	ErrReplaced      = broker.ErrReplaced
+	ErrOverflow      = broker.ErrOverflow
+	// ErrClosedReference: Close was called on the reference.
 	ErrClosedReference = broker.ErrClosedReference
-	ErrClosed          = broker.ErrClosed
-	ErrLost            = broker.ErrLost
-	ErrSilent          = broker.ErrSilent
-	ErrReplaced        = broker.ErrReplaced
-	ErrOverflow        = broker.ErrOverflow
-	ErrBusy            = broker.ErrBusy
-	ErrShutdown        = broker.ErrShutdown
-	ErrNoFURL          = broker.ErrNoFURL
-	ErrNotRun          = broker.ErrNotRun
-	ErrBoundMethod     = broker.ErrBoundMethod
-	ErrIntroduction    = broker.ErrIntroduction
-	ErrUnknownName     = broker.ErrUnknownName
-	ErrRevoked         = broker.ErrRevoked
-	ErrClosedReader    = broker.ErrClosedReader
+	// ErrBusy and ErrShutdown are why a call of a peer was not taken: it is one too
+	// many, or the Tub is shutting down.
+	ErrBusy     = broker.ErrBusy
+	ErrShutdown = broker.ErrShutdown
+	// ErrNoFURL: a reference cannot be handed on, since its Tub listens nowhere.
+	ErrNoFURL = broker.ErrNoFURL
+	// ErrBoundMethod: a reference to a bound method cannot be sent home.
+	ErrBoundMethod = broker.ErrBoundMethod
+	// ErrNotRun: the call was made on the promise of a call that has failed.
+	ErrNotRun = broker.ErrNotRun
+	// ErrIntroduction: an introduction has arrived, and this Tub refuses them.
+	ErrIntroduction = broker.ErrIntroduction
+	// ErrUnknownName: no object has this name; see Tub.OnLookup.
+	ErrUnknownName = broker.ErrUnknownName
+	// ErrRevoked: the forwarder has ended, here or at the peer; see Forward.
+	ErrRevoked = broker.ErrRevoked
+	// ErrClosedReader: a received reader was closed, or its call has returned.
+	ErrClosedReader = broker.ErrClosedReader
 )
 
 // An IntroductionError says that a reference to an object of a third Tub, in an
@@ -76,7 +94,10 @@ type DialError struct {
 
 func (e *DialError) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "cannot connect to Tub %s", e.Peer.Short())
+	b.WriteString("cannot connect")
+	if e.Peer != "" { // of a FURL that is not complete
+		fmt.Fprintf(&b, " to Tub %s", e.Peer.Short())
+	}
 	if e.Err != nil {
 		fmt.Fprintf(&b, ": %v", e.Err)
 	}

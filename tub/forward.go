@@ -12,8 +12,8 @@ import (
 )
 
 // Facet gives an object some methods of another one, o, which run there: whoever
-// has the new object can do that much with o and no more. It panics when o has no
-// such methods. The facet of a remote object is one of what [Forward] returns.
+// has the new object can do that much with o and no more. NewObject panics when o
+// has no such methods. The facet of a remote object is one of what [Forward] returns.
 func Facet(o *Object, methods ...string) Part {
 	return partFunc(func(s *spec) {
 		for _, name := range methods {

@@ -15,7 +15,7 @@ import (
 )
 
 // A FURL is the address of an object, and the right to call it; see package
-// furl.
+// furl. Only its Reveal shows the secret.
 type FURL = furl.FURL
 
 // ParseFURL reads a FURL. Its errors show nothing of the text.

@@ -15,8 +15,9 @@ import (
 // [Tub.Register] it.
 type Object = broker.Object
 
-// Args are arguments as they come over the wire, for methods that do not know
-// them beforehand: a method with Args as its second parameter takes anything.
+// Args are arguments as they come over the wire, the Positional ones and those by
+// Keyword, for methods that do not know them beforehand: a method with Args as
+// its second parameter takes anything.
 type Args = broker.Args
 
 // None is the result of methods that return nothing, and the arguments of

@@ -10,25 +10,28 @@ import (
 type (
 	// An Observer is told of events; see [Options.Observer].
 	Observer = broker.Observer
-	// An Event is what an Observer is told.
+	// An Event is what an Observer is told: of which Kind it is, its ID and that of
+	// the event it belongs to, and what there is to be told of that kind. It
+	// contains no secret.
 	Event = broker.Event
 	// An Interceptor stands around calls; see [Options.Inbound].
 	Interceptor = broker.Interceptor
-	// CallInfo says to an Interceptor what is called.
+	// CallInfo says to an Interceptor what is called: Peer, Object, Interface,
+	// Method and Args.
 	CallInfo = broker.CallInfo
 )
 
 // Kinds of events.
 const (
-	EventDial       = broker.EventDial
-	EventNegotiate  = broker.EventNegotiate
-	EventConnect    = broker.EventConnect
-	EventDisconnect = broker.EventDisconnect
-	EventCall       = broker.EventCall
-	EventReference  = broker.EventReference
-	EventGift       = broker.EventGift
-	EventLimit      = broker.EventLimit
-	EventRevoke     = broker.EventRevoke
+	EventDial       = broker.EventDial       // a hint was tried
+	EventNegotiate  = broker.EventNegotiate  // a negotiation has ended
+	EventConnect    = broker.EventConnect    // a connection is up
+	EventDisconnect = broker.EventDisconnect // a connection is gone
+	EventCall       = broker.EventCall       // a call has ended
+	EventReference  = broker.EventReference  // a reference was sent, received or released
+	EventGift       = broker.EventGift       // an introduction goes on
+	EventLimit      = broker.EventLimit      // a limit was hit
+	EventRevoke     = broker.EventRevoke     // a forwarder has ended
 )
 
 func now() time.Time { return time.Now() }

@@ -23,7 +23,13 @@ import (
 	"github.com/foolscap-go/foolscap/protocol/schema"
 )
 
-// Limits bound what peers can make a Tub do; see the fields for the defaults.
+// Limits bound what one connection can make a Tub do, and those on one message
+// are within them:
+//
+//	tub.Limits{MaxInbound: 100, Limits: banana.Limits{MaxMessage: 1 << 20}}
+//
+// A field that is 0 or less has its default, which is said there and in
+// docs/options.md.
 type Limits = broker.Limits
 
 // Options configure a Tub. The zero value of every field means its default.

@@ -25,6 +25,9 @@ type Output struct {
 func Stubs(file string) (*Output, error) {
 	dir, name := filepath.Dir(file), filepath.Base(file)
 	base, ok := strings.CutSuffix(name, ".go")
+	if filepath.Ext(name) == ".py" {
+		return nil, fmt.Errorf("%s is not a Go file; --from-python writes Go interfaces for those of Python", file)
+	}
 	if !ok || strings.HasSuffix(base, "_test") {
 		return nil, fmt.Errorf("%s is not a Go file, or one of tests; interfaces stand in an ordinary one", file)
 	}

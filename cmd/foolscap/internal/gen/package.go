@@ -98,7 +98,7 @@ func exports(dir string, imports []string) (compiledPackages, error) {
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
-		return nil, fmt.Errorf("asking the go command for imported packages: %w: %s", err, strings.TrimSpace(stderr.String()))
+		return nil, fmt.Errorf("asking the go command for imported packages: %w: %s", err, strings.Join(strings.Fields(stderr.String()), " "))
 	}
 	for d := json.NewDecoder(bytes.NewReader(out)); ; {
 		var p struct{ ImportPath, Export string }
