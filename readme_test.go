@@ -25,6 +25,7 @@ var readmePrograms = []struct {
 }{
 	{"examples/hello/server/main.go", 20},
 	{"examples/hello/client/main.go", 10},
+	{"examples/typed/guestbook.go", 10},
 }
 
 func TestReadmeShowsProgramsThatExist(t *testing.T) {

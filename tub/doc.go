@@ -22,14 +22,10 @@
 //	ref, err := t.Connect(ctx, f)
 //	sum, err := tub.Call[int](ctx, ref, "add", 1, 2)
 //
-// Values are those of package banana: what goes by copy and how it looks in
-// Go is said there. Types of the program's own, which peers know by a name, do
-// so with [CopyOf] and [CopyAs]; a FURL is what Foolscap calls a SturdyRef.
-// Objects and references go by reference, and so do functions, see [Func], and
-// values of interfaces that have a [Stub]. Less than an object is given away with
-// [Facet], and for a time with [Forward]. An io.Reader as an argument or result,
-// received as an io.Reader or io.ReadCloser, goes in pieces as it is read:
-// docs/streams.md says how long it lives.
+// [Call] waits for the result, [Start] and [Send] do not, and [Promise] lets calls
+// build on a result that is not there yet. Beside [Tub.Connect] there is
+// [Tub.Ref], whose reference connects when it is called, and [Tub.Reconnect],
+// which keeps one alive.
 //
 // # Order and concurrency
 //
@@ -38,6 +34,36 @@
 // remote call that it made with its context, or calls [Yield]; a method that
 // is declared [Concurrent] never keeps anybody waiting. Methods called over
 // different connections run at the same time.
+//
+// # What travels, and how
+//
+//   - Plain values go by copy: numbers, texts, bytes, lists, maps and structs, as
+//     package banana says.
+//   - So do types of the program's own which peers know by the name of a class, with
+//     [CopyOf] and [CopyAs] in [Options.Copies].
+//   - By reference go objects, references, and functions: see [Func]; also values
+//     of Go interfaces that have a [Stub] in [Options.Stubs]. A reference to an
+//     object of a third Tub is an introduction: [Options.Introductions].
+//   - A [FURL] goes as itself, which Foolscap calls a SturdyRef.
+//   - An io.Reader, received as an io.Reader or io.ReadCloser, goes in pieces as
+//     it is read: docs/streams.md says how long it lives.
+//
+// [Tub.Serialize] keeps values with references in files.
+//
+// # Interfaces
+//
+// A Go interface, with constraints in tags, can be the one source of what goes over
+// the wire: "foolscap gen" makes typed calls, objects and stubs of it, with
+// [InterfaceOf], [Implements] and [Ref.Assume], which can be used by hand. What does
+// not fit is refused before it is sent, and before a method sees it:
+// docs/interfaces.md.
+//
+// # Giving less away
+//
+// Who has a reference can call the object. [Facet] gives fewer methods away, and
+// [Forward] until it is taken back. A Tub with [Options.Hidden] gives nobody the
+// address of its machine. [Options.Limits] and [Options.Memory] bound what peers can
+// make it hold.
 //
 // # Errors
 //

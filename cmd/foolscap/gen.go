@@ -30,7 +30,7 @@ an implementation), and the schema, which says what both may send.
 The fields of the second parameter are the arguments. The output depends on the
 declarations alone. It is meant for go generate:
 
-  //go:generate foolscap gen $GOFILE
+  //go:generate go tool foolscap gen $GOFILE
 
 --from-python writes such interfaces for those of a Python module. What Go
 cannot express becomes "any", and is told on standard error.

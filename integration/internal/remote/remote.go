@@ -8,7 +8,7 @@ import (
 	"github.com/foolscap-go/foolscap/tub"
 )
 
-//go:generate foolscap gen $GOFILE
+//go:generate go tool foolscap gen $GOFILE
 
 // Visitor is RIVisitor of objects.
 //

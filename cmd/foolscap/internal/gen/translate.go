@@ -48,7 +48,7 @@ func (m *pyModule) translate(pkg string) (*Output, error) {
 		}
 	}
 	t.use("context", "context")
-	t.printf("\n//go:generate foolscap gen $GOFILE\n")
+	t.printf("\n//go:generate go tool foolscap gen $GOFILE\n")
 	for i := range m.Interfaces {
 		if err := t.declare(&m.Interfaces[i]); err != nil {
 			return nil, err

@@ -9,7 +9,7 @@ import (
 	"github.com/foolscap-go/foolscap/tub"
 )
 
-//go:generate foolscap gen $GOFILE
+//go:generate go tool foolscap gen $GOFILE
 
 // Helper is RIHelper of foolscap.test.common.
 //
