@@ -282,3 +282,24 @@ func TestASilentPeerIsGivenUp(t *testing.T) {
 		assert.Greater(t, time.Since(begun), time.Minute)
 	})
 }
+
+func TestPeersAreAskedBeforeTheyAreGivenUp(t *testing.T) {
+	for name, c := range map[string]struct {
+		keepalive, disconnect time.Duration
+		works                 bool
+	}{
+		"shorter than the default of Keepalive": {0, time.Minute, false},
+		"equal":                                 {time.Minute, time.Minute, false},
+		"longer":                                {time.Minute, 2 * time.Minute, true},
+		"nobody is ever asked":                  {-1, time.Minute, true},
+		"nobody is ever given up":               {time.Hour, 0, true},
+	} {
+		tb, err := tub.New(newIdentity(t), &tub.Options{Keepalive: c.keepalive, DisconnectTimeout: c.disconnect})
+		if !c.works {
+			assert.ErrorContains(t, err, "option DisconnectTimeout", name)
+			continue
+		}
+		require.NoError(t, err, name)
+		assert.NoError(t, tb.Close(), name)
+	}
+}

@@ -53,7 +53,8 @@ type Options struct {
 	// 4 minutes, negative for never.
 	Keepalive time.Duration
 	// DisconnectTimeout is after how much silence of a peer its connection
-	// is given up; default never. It is to be longer than Keepalive.
+	// is given up; default never. It has to be longer than Keepalive, unless
+	// that is never.
 	DisconnectTimeout time.Duration
 
 	// NegotiationTimeouts bound the phases of a negotiation.
@@ -204,6 +205,9 @@ func New(id *Identity, opts *Options) (*Tub, error) {
 		t.log = slog.New(slog.DiscardHandler)
 	}
 	o.Keepalive = cmp.Or(o.Keepalive, 4*time.Minute)
+	if d := o.DisconnectTimeout; d > 0 && d <= o.Keepalive {
+		return nil, fmt.Errorf("foolscap: option DisconnectTimeout is %v and Keepalive %v: peers that are idle would be given up before they are asked; let Keepalive be shorter", d, o.Keepalive)
+	}
 	if o.Stagger <= 0 {
 		o.Stagger = defaultStagger
 	}
