@@ -245,7 +245,8 @@ func (l *Listener) Close() error {
 
 // Listen accepts connections from an acceptor, for this Tub alone, and
 // advertises its hints in FURLs. The Tub closes the Listener when it ends. A
-// Tub can listen on several.
+// Tub can listen on several. The errors are those of Attach, or ErrTubClosed; then
+// the acceptor has been closed.
 func (t *Tub) Listen(a handlers.Acceptor) (*Listener, error) {
 	l := newListener(a, &ListenerOptions{Timeouts: t.opts.NegotiationTimeouts})
 	l.owner = t

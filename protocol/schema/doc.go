@@ -7,8 +7,12 @@
 // (banana.Encoder.Taste), and Constraint.Check looks at a value that is there
 // already. All of them come to the same verdict.
 //
-// Constraints have a text form, docs/interfaces.md describes it; they can be
-// derived from Go types, too. The package knows nothing of connections: what
-// stands for an object is any banana.External, and says by itself which
-// interface it has.
+// Constraints and interfaces have a text form, which docs/interfaces.md describes:
+// [Parse] and [ParseInterface] read it, String writes it. They can be derived from
+// Go types, too: [ForType], [ArgsOf]. [Compare] says what a new version of an
+// interface breaks. Most programs need none of this: they declare a Go interface, and
+// "foolscap gen" and package tub do the rest.
+//
+// The package knows nothing of connections: what stands for an object is any
+// banana.External, and says by itself which interface it has.
 package schema
