@@ -42,7 +42,7 @@ func (b *book) Entries(_ context.Context, a EntriesArgs) ([]Entry, error) {
 		return nil, errors.New("there is no such entry")
 	}
 	found := b.entries[a.First-1:]
-	if a.Max == 0 {
+	if a.Max == 0 { // the default is filled in for remote callers, not for those in this program
 		a.Max = 100
 	}
 	return found[:min(int(a.Max), len(found))], nil
