@@ -59,7 +59,7 @@ var (
 	// ErrClosedReference: Close was called on the reference.
 	ErrClosedReference = broker.ErrClosedReference
 	// ErrBusy and ErrShutdown are why a call of a peer was not taken: it is one too
-	// many, or the Tub is shutting down. The peer gets the text, as a *Failure.
+	// many, or the Tub is shutting down. Its caller in Go gets them too.
 	ErrBusy     = broker.ErrBusy
 	ErrShutdown = broker.ErrShutdown
 	// ErrNoFURL: a reference cannot be handed on, since its Tub listens nowhere.

@@ -41,7 +41,7 @@ func TestShutdownLetsMethodsFinishAndTakesNoNewCalls(t *testing.T) {
 	eventually(t, func() bool {
 		_, err := tub.Call[int](within(t), ref, "quick")
 		var failure *tub.Failure
-		return errors.As(err, &failure) && failure.Text == tub.ErrShutdown.Error()
+		return errors.As(err, &failure) && errors.Is(err, tub.ErrShutdown)
 	}, "new calls get an error")
 	_, err = newTub(t, nil).Connect(within(t), f)
 	assert.Error(t, err, "nor are there new connections")

@@ -12,18 +12,20 @@ type RemoteType string
 // Error returns the name.
 func (t RemoteType) Error() string { return string(t) }
 
-// Is reports whether target is a [RemoteType] that the failure is of, or
-// ErrRevoked.
+// Is reports whether target is a [RemoteType] that the failure is of, or an error
+// that Raise has made of the class of the failure.
 func (f *Failure) Is(target error) bool {
-	if target == ErrRevoked {
-		target = revokedType
+	switch t := target.(type) {
+	case RemoteType:
+		return f.IsType(string(t))
+	case *raised:
+		return f.IsType(string(t.types[0]))
 	}
-	t, ok := target.(RemoteType)
-	return ok && f.IsType(string(t))
+	return false
 }
 
-// revokedType is the class of ErrRevoked.
-const revokedType RemoteType = "foolscap.go.Revoked"
+// violationType is the class of what is refused before it runs.
+const violationType RemoteType = "foolscap.tokens.Violation"
 
 // A TypedError chooses what remote callers see of an error that a method
 // returns; other errors go by the name of their Go type. [Raise] makes one.

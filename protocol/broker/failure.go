@@ -119,9 +119,9 @@ var (
 	// *banana.LimitError that comes with it says what waits for it.
 	ErrOverflow = errors.New("the peer does not read what it asks for")
 	// ErrBusy: too many calls of this peer are in progress.
-	ErrBusy = errors.New("too many calls in progress on this connection")
+	ErrBusy = Raise("foolscap.go.Busy", errors.New("too many calls in progress on this connection"), violationType)
 	// ErrShutdown: this side is shutting down and takes no new calls.
-	ErrShutdown = errors.New("this Tub is shutting down")
+	ErrShutdown = Raise("foolscap.go.Shutdown", errors.New("this Tub is shutting down"), violationType)
 	// ErrNoFURL: a reference to an object of a third Tub was to be handed on, and
 	// nobody knows how others can reach it.
 	ErrNoFURL = errors.New("a reference without a FURL cannot be handed on: its Tub listens nowhere, so nobody else can reach the object")
@@ -132,7 +132,7 @@ var (
 	ErrIntroduction = errors.New("introductions are not accepted here")
 	// ErrRevoked: the object only forwarded calls to another one, and does so
 	// no more. The Failure of a remote one is ErrRevoked too.
-	ErrRevoked = Raise(revokedType, errors.New("the right to call this object was revoked"))
+	ErrRevoked = Raise("foolscap.go.Revoked", errors.New("the right to call this object was revoked"))
 	// ErrUnknownName: no object has that name.
 	ErrUnknownName = errors.New("there is no object of that name")
 )
@@ -199,7 +199,7 @@ func failureOf(err error) (f Failure) {
 	case errors.As(err, &remote): // passed on
 		f = *remote
 	case errors.As(err, &violation), errors.As(err, &encoding):
-		f.Type = "foolscap.tokens.Violation"
+		f.Type = string(violationType)
 	case errors.Is(err, ErrUnknownName):
 		f.Type, f.Parents = "builtins.KeyError", []string{"builtins.KeyError", "builtins.LookupError", "builtins.Exception"}
 	default:
