@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"math/big"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -106,6 +107,7 @@ func TestStoredReferencesAreFURLs(t *testing.T) {
 	assert.Empty(t, other.Peers(), "nothing has been dialled")
 	assert.Equal(t, 3, call[int](t, theirs.Own, "add", 1, 2))
 	assert.Equal(t, 3, call[int](t, theirs.Peers[1], "add", 1, 2))
+	runtime.KeepAlive(own) // its name lasts as long
 }
 
 func TestStoredReferencesOutliveTheirConnection(t *testing.T) {

@@ -120,8 +120,7 @@ type Options struct {
 	// it allows, as with the methods of an object that [Implements] one. Without
 	// it nothing is known of what an interface allows but its name.
 	Interfaces []*schema.Interface
-	// Stubs are for Go interfaces whose values go by reference. Where a value
-	// implements several of them, the first one is taken.
+	// Stubs are for Go interfaces whose values go by reference: see [StubOf].
 	Stubs []Stub
 
 	// NoHandlers leaves out the handler for tcp hints that a Tub otherwise

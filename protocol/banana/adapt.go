@@ -41,20 +41,20 @@ func encAdapted(e *Encoder, v reflect.Value) error {
 		}
 	}
 	if v.Kind() == reflect.Interface { // what it holds may have a form of its own
-		return e.Value(v.Interface())
+		return e.ValueAs(v.Interface(), v.Type())
 	}
-	if done, err := e.adapt(v.Interface()); done {
+	if done, err := e.adapt(v.Interface(), nil); done {
 		return err
 	}
 	return e.fail(cannotEncode("a %s cannot be sent here", v.Type()))
 }
 
 // adapt appends what stands for v, if anything does.
-func (e *Encoder) adapt(v any) (done bool, err error) {
+func (e *Encoder) adapt(v any, static reflect.Type) (done bool, err error) {
 	if e.cfg.Adapt == nil {
 		return false, nil
 	}
-	x, err := e.cfg.Adapt(v)
+	x, err := e.cfg.Adapt(v, static)
 	switch {
 	case err != nil:
 		return true, e.fail(&EncodeError{Err: err})

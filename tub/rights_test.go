@@ -1,0 +1,196 @@
+package tub_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"runtime"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/foolscap-go/foolscap/tub"
+)
+
+// A notebook can be read and written, a page of it only one of them.
+type notebook struct{ text string }
+
+type page interface {
+	Look(ctx context.Context, _ tub.None) (string, error)
+}
+
+type pen interface {
+	Write(ctx context.Context, a written) (tub.None, error)
+}
+
+type written struct{ Text string }
+
+func (n *notebook) Look(context.Context, tub.None) (string, error) { return n.text, nil }
+
+func (n *notebook) Write(_ context.Context, a written) (tub.None, error) {
+	n.text = a.Text
+	return tub.None{}, nil
+}
+
+type remotePage struct{ *tub.Ref }
+
+func (p remotePage) Look(ctx context.Context, _ tub.None) (string, error) {
+	return tub.Call[string](ctx, p.Ref, "look")
+}
+
+type remotePen struct{ *tub.Ref }
+
+func (p remotePen) Write(ctx context.Context, a written) (tub.None, error) {
+	return tub.Call[tub.None](ctx, p.Ref, "write", a.Text)
+}
+
+func pensAndPages() *tub.Options {
+	return &tub.Options{Stubs: []tub.Stub{
+		tub.StubOf(func(r *tub.Ref) pen { return remotePen{r} }, func(p pen) *tub.Object {
+			return tub.NewObject(tub.Interface("RIPen"), tub.Value(p), tub.MethodsOf(p, nil))
+		}),
+		tub.StubOf(func(r *tub.Ref) page { return remotePage{r} }, func(p page) *tub.Object {
+			return tub.NewObject(tub.Interface("RIPage"), tub.Value(p), tub.MethodsOf(p, nil))
+		}),
+	}}
+}
+
+func TestAValueGoesAsTheInterfaceThatItIsDeclaredAs(t *testing.T) {
+	t.Parallel()
+	n := &notebook{"a diary"}
+	var kept page = n
+	desk := tub.NewObject(
+		tub.Method("page", func(context.Context, tub.None) (page, error) { return n, nil }),
+		tub.Method("pen", func(context.Context, tub.None) (pen, error) { return n, nil }),
+		tub.Method("pages", func(context.Context, tub.None) ([]page, error) { return []page{n}, nil }),
+		tub.Method("any", func(context.Context, tub.None) (any, error) { return n, nil }),
+		tub.Method("interface", func(_ context.Context, a struct{ X *tub.Ref }) (string, error) { return a.X.Interface(), nil }),
+		tub.Method("apply", func(ctx context.Context, a struct {
+			F func(context.Context, struct{ X page }) (string, error)
+		}) (string, error) {
+			return a.F(ctx, struct{ X page }{kept})
+		}),
+	)
+	p := newPair(t, pensAndPages(), pensAndPages())
+	r := connect(t, p.client, register(t, p.server, desk))
+	is := func(r *tub.Ref) string { return r.Interface() }
+	assert.Equal(t, "RIPage", is(call[*tub.Ref](t, r, "page")))
+	assert.Equal(t, "RIPen", is(call[*tub.Ref](t, r, "pen")))
+	assert.Equal(t, "RIPage", is(call[[]*tub.Ref](t, r, "pages")[0]))
+	assert.Equal(t, "RIPen", is(call[*tub.Ref](t, r, "any")), "the first one")
+	assert.True(t, tub.Same(call[*tub.Ref](t, r, "page"), call[[]*tub.Ref](t, r, "pages")[0]))
+	assert.False(t, tub.Same(call[*tub.Ref](t, r, "page"), call[*tub.Ref](t, r, "pen")))
+
+	assert.Equal(t, "RIPen", call[string](t, r, "interface", n))
+	assert.Equal(t, "RIPage", call[string](t, r, "interface", tub.As[page](n)))
+	assert.Equal(t, "RIPage", call[string](t, r, "interface", tub.Keywords{"x": tub.As[page](n)}))
+	assert.Equal(t, "RIPage", call[string](t, r, "apply", func(_ context.Context, a struct{ X *tub.Ref }) (string, error) {
+		return a.X.Interface(), nil
+	}))
+
+	// Also where the answer is kept for calls on it.
+	promised, err := tub.Promise(within(t), r, "page")
+	require.NoError(t, err)
+	assert.Equal(t, "a diary", call[string](t, promised, "look"))
+	_, err = tub.Call[tub.None](within(t), promised, "write", "graffiti")
+	assert.ErrorContains(t, err, `no method "write"`)
+	// And through a forwarder.
+	o, _ := tub.Forward(desk, tub.ForwardOptions{})
+	assert.Equal(t, "RIPage", is(call[*tub.Ref](t, connect(t, p.client, register(t, p.server, o)), "page")))
+}
+
+func TestWhatComesHomeGivesNoMoreRightsThanItsHolderHas(t *testing.T) {
+	t.Parallel()
+	n := &notebook{"a diary"}
+	file := &bytes.Buffer{}
+	drain := func(r io.Reader) (string, error) {
+		b, err := io.ReadAll(r)
+		return string(b), err
+	}
+	desk := tub.NewObject(
+		tub.Method("page", func(context.Context, tub.None) (page, error) { return n, nil }),
+		tub.Method("pen", func(context.Context, tub.None) (pen, error) { return n, nil }),
+		tub.Method("file", func(context.Context, tub.None) (*tub.Object, error) {
+			return tub.NewObject(tub.Value(file), tub.Method("size", func(context.Context, tub.None) (int, error) { return file.Len(), nil })), nil
+		}),
+		tub.Method("copy", func(ctx context.Context, a struct {
+			From page
+			To   pen
+		}) (bool, error) {
+			_, own := a.To.(*notebook)
+			text, err := a.From.Look(ctx, tub.None{})
+			if err == nil {
+				_, err = a.To.Write(ctx, written{text + " twice"})
+			}
+			return own, err
+		}),
+		tub.Method("drain", func(_ context.Context, a struct{ R io.Reader }) (string, error) { return drain(a.R) }),
+	)
+	p := newPair(t, pensAndPages(), pensAndPages())
+	r := connect(t, p.client, register(t, p.server, desk))
+	onlyRead, onlyWrite := call[*tub.Ref](t, r, "page"), call[*tub.Ref](t, r, "pen")
+	_, err := tub.Call[bool](within(t), r, "copy", onlyRead, onlyRead)
+	assert.ErrorContains(t, err, `no method "write"`)
+	assert.Equal(t, "a diary", n.text)
+	assert.True(t, call[bool](t, r, "copy", onlyRead, onlyWrite), "it comes home as itself")
+	assert.Equal(t, "a diary twice", n.text)
+
+	file.WriteString("a secret")
+	_, err = tub.Call[string](within(t), r, "drain", call[*tub.Ref](t, r, "file"))
+	assert.ErrorContains(t, err, `no method "read"`)
+	assert.Equal(t, "a secret", file.String())
+}
+
+// Who reads a connection must not end with what a Stub does.
+func TestAStubThatPanicsFailsItsCallOnly(t *testing.T) {
+	t.Parallel()
+	log := &logs{}
+	server := pensAndPages()
+	server.Logger = log.logger()
+	server.Stubs = append(server.Stubs, tub.StubOf(func(*tub.Ref) counter { panic("no wrap") }, func(counter) *tub.Object { panic("no object") }))
+	p := newPair(t, server, counters())
+	r := connect(t, p.client, register(t, p.server, tub.NewObject(
+		tub.Method("take", func(context.Context, struct{ C counter }) (tub.None, error) { return tub.None{}, nil }),
+		tub.Method("give", func(context.Context, tub.None) (counter, error) { return &localCounter{}, nil }),
+		tub.Method("fine", func(context.Context, tub.None) (int, error) { return 1, nil }),
+	)))
+	_, err := tub.Call[tub.None](within(t), r, "take", &localCounter{})
+	assert.ErrorContains(t, err, "no wrap")
+	_, err = tub.Call[*tub.Ref](within(t), r, "give")
+	assert.ErrorContains(t, err, "no object")
+	_, err = tub.Promise(within(t), r, "give")
+	require.NoError(t, err)
+	assert.Equal(t, 1, call[int](t, r, "fine"))
+	assert.Contains(t, log.String(), "a Stub panicked")
+	assert.Contains(t, log.String(), "stack=")
+}
+
+// What an object of a Stub does not hold may go, and others come to be in its
+// place.
+func TestAnotherValueInTheSamePlaceIsAnotherObject(t *testing.T) {
+	t.Parallel()
+	var made []*tub.Object // they live, their values do not
+	opts := &tub.Options{Stubs: []tub.Stub{tub.StubOf(func(r *tub.Ref) page { return remotePage{r} }, func(p page) *tub.Object {
+		text, _ := p.Look(context.Background(), tub.None{})
+		made = append(made, tub.NewObject(tub.Method("look", func(context.Context, tub.None) (string, error) { return text, nil })))
+		return made[len(made)-1]
+	})}}
+	p := newPair(t, nil, opts)
+	for i := range 300 {
+		want := string(rune('a' + i))
+		o := call[*tub.Object](t, p.ref, "echo", &notebook{want})
+		if i%10 == 0 {
+			runtime.GC()
+		}
+		assert.Same(t, made[len(made)-1], o)
+		assert.Len(t, made, i+1)
+	}
+	nothing := &mute{} // it has the address of all that have no size
+	assert.Same(t, call[*tub.Object](t, p.ref, "echo", nothing), call[*tub.Object](t, p.ref, "echo", nothing))
+}
+
+type mute struct{}
+
+func (*mute) Look(context.Context, tub.None) (string, error) { return "", errors.New("mute") }
