@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"runtime"
 	"testing"
@@ -194,3 +195,21 @@ func TestAnotherValueInTheSamePlaceIsAnotherObject(t *testing.T) {
 type mute struct{}
 
 func (*mute) Look(context.Context, tub.None) (string, error) { return "", errors.New("mute") }
+
+// The reference that a Stub wraps need not be resolved yet.
+func TestWhatAStubAssumesHoldsForAnIntroduction(t *testing.T) {
+	t.Parallel()
+	assuming := &tub.Options{Stubs: []tub.Stub{tub.StubOf(func(r *tub.Ref) page {
+		r.Assume(tub.InterfaceOf[page]("RIPage"))
+		return remotePage{r}
+	}, func(page) *tub.Object { return nil })}}
+	receiver, giver, owner := newServer(t, assuming), newServer(t, nil), newServer(t, nil)
+	theirs := connect(t, giver, register(t, owner, calculator()))
+	r := connect(t, giver, register(t, receiver, tub.NewObject(
+		tub.Method("use", func(ctx context.Context, a struct{ P page }) (string, error) {
+			_, err := tub.Call[any](ctx, a.P.(remotePage).Ref, "echo", 1)
+			return fmt.Sprint(err), nil
+		}),
+	)))
+	assert.Contains(t, call[string](t, r, "use", theirs), `RIPage has no method "echo"`)
+}
