@@ -29,7 +29,8 @@ type Limits = broker.Limits
 // Options configure a Tub. The zero value of every field means its default.
 type Options struct {
 	// Logger is told what goes wrong and what is odd; default: nothing is
-	// logged. No secret is ever logged.
+	// logged. No secret is ever logged: from the texts of errors the names in
+	// FURLs are left out.
 	Logger *slog.Logger
 	// Observer is told of every dial, negotiation, call, reference and limit;
 	// default nobody.
@@ -192,10 +193,7 @@ func New(id *Identity, opts *Options) (*Tub, error) {
 	if err := t.stubs.init(o.Stubs); err != nil {
 		return nil, err
 	}
-	t.log = o.Logger
-	if t.log == nil {
-		t.log = slog.New(slog.DiscardHandler)
-	}
+	t.log = guard(o.Logger)
 	o.Keepalive = cmp.Or(o.Keepalive, 4*time.Minute)
 	if o.Stagger <= 0 {
 		o.Stagger = defaultStagger
