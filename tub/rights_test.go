@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -212,4 +213,21 @@ func TestWhatAStubAssumesHoldsForAnIntroduction(t *testing.T) {
 		}),
 	)))
 	assert.Contains(t, call[string](t, r, "use", theirs), `RIPage has no method "echo"`)
+}
+
+// A reference that comes home is a few bytes long; what is made of it is not.
+func TestWhatIsMadeOfReferencesIsCharged(t *testing.T) {
+	t.Parallel()
+	server := pensAndPages()
+	server.Limits.MaxMessage = 64 << 10
+	p := newPair(t, server, nil)
+	n := &notebook{"a diary"}
+	r := connect(t, p.client, register(t, p.server, tub.NewObject(
+		tub.Method("facet", func(context.Context, tub.None) (*tub.Object, error) { return tub.NewObject(tub.MethodsOf[page](n, nil)), nil }),
+		tub.Method("count", func(_ context.Context, a struct{ All []page }) (int, error) { return len(a.All), nil }),
+	)))
+	all := slices.Repeat([]any{call[*tub.Ref](t, r, "facet")}, 300)
+	assert.Equal(t, 30, call[int](t, r, "count", all[:30]))
+	_, err := tub.Call[int](within(t), r, "count", all)
+	assert.ErrorContains(t, err, "MaxMessage")
 }

@@ -64,6 +64,10 @@ func (e *Encoder) adapt(v any, static reflect.Type) (done bool, err error) {
 	return true, e.external(x)
 }
 
+// adaptedCost is what a function, a reader, or what a Stub makes is charged for
+// besides the reference that it is made of, in bytes.
+const adaptedCost = 512
+
 // decAdapted makes of what has arrived by reference a value of v's type.
 func decAdapted(d *Decoder, h *head, v reflect.Value, t Taster) error {
 	switch {
@@ -85,6 +89,9 @@ func decAdapted(d *Decoder, h *head, v reflect.Value, t Taster) error {
 	}
 	if d.cfg.Adapt == nil {
 		return mismatch(v.Type().String(), kindName(x))
+	}
+	if err := d.charge(adaptedCost); err != nil {
+		return err
 	}
 	rv, err := d.cfg.Adapt(x, v.Type())
 	if err != nil {
