@@ -223,7 +223,9 @@ func TestWhatIsMadeOfReferencesIsCharged(t *testing.T) {
 	p := newPair(t, server, nil)
 	n := &notebook{"a diary"}
 	r := connect(t, p.client, register(t, p.server, tub.NewObject(
-		tub.Method("facet", func(context.Context, tub.None) (*tub.Object, error) { return tub.NewObject(tub.MethodsOf[page](n, nil)), nil }),
+		tub.Method("facet", func(context.Context, tub.None) (*tub.Object, error) {
+			return tub.NewObject(tub.MethodsOf[page](n, nil)), nil
+		}),
 		tub.Method("count", func(_ context.Context, a struct{ All []page }) (int, error) { return len(a.All), nil }),
 	)))
 	all := slices.Repeat([]any{call[*tub.Ref](t, r, "facet")}, 300)
