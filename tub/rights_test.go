@@ -8,6 +8,7 @@ import (
 	"io"
 	"runtime"
 	"slices"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -232,4 +233,33 @@ func TestWhatIsMadeOfReferencesIsCharged(t *testing.T) {
 	assert.Equal(t, 30, call[int](t, r, "count", all[:30]))
 	_, err := tub.Call[int](within(t), r, "count", all)
 	assert.ErrorContains(t, err, "MaxMessage")
+}
+
+func TestAValueThatManySendAtOnceIsOneObject(t *testing.T) {
+	t.Parallel()
+	p := newPair(t, nil, pensAndPages())
+	n := &notebook{}
+	got := make([]*tub.Object, 16)
+	var wg sync.WaitGroup
+	for i := range got {
+		wg.Go(func() {
+			r := p.client.Ref(p.furl)
+			for range 20 {
+				o, err := tub.Call[*tub.Object](within(t), r, "echo", tub.As[page](n))
+				if !assert.NoError(t, err) {
+					return
+				}
+				got[i] = o
+				runtime.GC()
+				r.Assume(nil)
+			}
+		})
+	}
+	wg.Wait()
+	for _, o := range got {
+		assert.Same(t, n, o.Value())
+		assert.Equal(t, "RIPage", o.Interface())
+	}
+	kept := call[*tub.Object](t, p.ref, "echo", tub.As[page](n))
+	assert.Same(t, kept, call[*tub.Object](t, p.ref, "echo", tub.As[page](n)))
 }
