@@ -263,3 +263,24 @@ func TestAValueThatManySendAtOnceIsOneObject(t *testing.T) {
 	kept := call[*tub.Object](t, p.ref, "echo", tub.As[page](n))
 	assert.Same(t, kept, call[*tub.Object](t, p.ref, "echo", tub.As[page](n)))
 }
+
+func TestAHiddenTubDoesNotTellOfPanics(t *testing.T) {
+	t.Parallel()
+	tb := newTub(t, &tub.Options{
+		Hidden: true,
+		Stubs:  []tub.Stub{tub.StubOf(func(*tub.Ref) page { panic("/home/me") }, func(page) *tub.Object { panic("/home/me") })},
+		Copies: []tub.Copy{tub.CopyAs("test.Written",
+			func(w written) (struct{ Text string }, error) { return struct{ Text string }(w), nil },
+			func(struct{ Text string }) (written, error) { panic("/home/me") })},
+	})
+	r := connect(t, tb, register(t, tb, tub.NewObject(
+		tub.Method("take_page", func(context.Context, struct{ P page }) (tub.None, error) { return tub.None{}, nil }),
+		tub.Method("take_copy", func(context.Context, struct{ W written }) (tub.None, error) { return tub.None{}, nil }),
+		tub.Method("give", func(context.Context, tub.None) (any, error) { return &notebook{}, nil }),
+	)))
+	for method, args := range map[string][]any{"take_page": {tub.NewObject()}, "take_copy": {written{"text"}}, "give": nil} {
+		_, err := tub.Call[any](within(t), r, method, args...)
+		assert.ErrorContains(t, err, "the method panicked", method)
+		assert.NotContains(t, err.Error(), "/home", method)
+	}
+}
