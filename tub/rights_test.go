@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"log/slog"
 	"runtime"
 	"slices"
 	"sync"
@@ -282,5 +284,26 @@ func TestAHiddenTubDoesNotTellOfPanics(t *testing.T) {
 		_, err := tub.Call[any](within(t), r, method, args...)
 		assert.ErrorContains(t, err, "the method panicked", method)
 		assert.NotContains(t, err.Error(), "/home", method)
+	}
+}
+
+// A nil pointer that has become an error panics when it is asked anything.
+func TestAnErrorThatPanicsFailsItsCallOnly(t *testing.T) {
+	t.Parallel()
+	for _, hidden := range []bool{false, true} {
+		log := &logs{}
+		tb := newTub(t, &tub.Options{Hidden: hidden, Logger: log.logger(), LogLocalFailures: slog.LevelWarn})
+		r := connect(t, tb, register(t, tb, tub.NewObject(
+			tub.Method("fail", func(context.Context, tub.None) (*tub.Object, error) { return nil, (*fs.PathError)(nil) }),
+			tub.Method("fine", func(context.Context, tub.None) (int, error) { return 1, nil }),
+		)))
+		_, err := tub.Call[any](within(t), r, "fail")
+		assert.ErrorContains(t, err, "an error of type *fs.PathError that cannot be described")
+		p, err := tub.Promise(within(t), r, "fail")
+		require.NoError(t, err)
+		_, err = tub.Call[any](within(t), p, "fine")
+		assert.ErrorIs(t, err, tub.ErrNotRun)
+		assert.Equal(t, 1, call[int](t, r, "fine"))
+		assert.Contains(t, log.String(), "cannot be described")
 	}
 }
