@@ -371,7 +371,7 @@ const externalTokens = 6
 func (e *Encoder) Value(v any) error { return e.ValueAs(v, nil) }
 
 // As is a value that is sent as if it was declared as of an interface type; see
-// [Encoder.ValueAs].
+// [Encoder.ValueAs]. Interceptors may find it among the arguments of a call.
 type As struct {
 	Value any
 	Type  reflect.Type
