@@ -102,6 +102,7 @@ func (m *goMortal) forgets() {
 func (m *goMortal) assertEmpty(t *testing.T) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	require.NotEmpty(t, m.brokers)
 	for b := range m.brokers {
 		empty := func() bool {
 			runtime.GC()

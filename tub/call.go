@@ -13,6 +13,15 @@ import (
 // Keywords are arguments by name, as the last argument of a call.
 type Keywords map[string]any
 
+// As returns a value as an argument of [Call] that is sent as of the interface type I,
+// where its own type has several: see [StubOf].
+func As[I any](v I) any {
+	if _, ok := any(v).(banana.External); ok {
+		return v // as itself anyway
+	}
+	return banana.As{Value: v, Type: reflect.TypeFor[I]()}
+}
+
 // argsOf sorts positional and keyword arguments.
 func argsOf(args []any) Args {
 	n := len(args)

@@ -22,7 +22,8 @@ func Facet(o *Object, methods ...string) Part {
 	})
 }
 
-// ForwardOptions bound what Forward returns. The zero value means no bound.
+// ForwardOptions bound what Forward returns. The zero value means no bound; with less
+// than that, what is left of a bound for example, it has ended from the beginning.
 type ForwardOptions struct {
 	// Lifetime is after how long it ends by itself.
 	Lifetime time.Duration
@@ -75,6 +76,12 @@ func Forward[T *Object | *Ref](target T, opts ForwardOptions) (o *Object, revoke
 			}
 		})
 		f.mu.Unlock()
+	}
+	if opts.Lifetime < 0 {
+		f.end("expired")
+	}
+	if opts.Calls < 0 {
+		f.end("spent")
 	}
 	return o, func() { f.end("revoked") }
 }

@@ -176,6 +176,18 @@ func TestAForwarderEndsByItself(t *testing.T) {
 			assert.Equal(t, "spent", seen.of(tub.EventRevoke)[0].Detail)
 		})
 	}
+	t.Run("when nothing is left of its bounds", func(t *testing.T) {
+		p := newPair(t, nil, nil)
+		for want, o := range map[string]tub.ForwardOptions{"spent": {Calls: -1}, "expired": {Lifetime: -1}} {
+			var seen events
+			o.Observer = seen.observe
+			forwarder, _ := tub.Forward(file(), o)
+			_, err := tub.Call[string](within(t), connect(t, p.client, register(t, p.server, forwarder)), "read")
+			assertRevoked(t, err)
+			require.Len(t, seen.of(tub.EventRevoke), 1)
+			assert.Equal(t, want, seen.of(tub.EventRevoke)[0].Detail)
+		}
+	})
 	t.Run("after a time", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			var seen events
@@ -244,6 +256,47 @@ func TestRevocationLetsCallsFinishAndTheTargetGo(t *testing.T) {
 			return e.Inbound && e.Detail == "released" && e.Object == target
 		})
 	}, "the target is released")
+}
+
+// What was read before the revocation, and waits for its turn or for its target, does
+// not run after it.
+func TestRevocationStopsCallsThatWait(t *testing.T) {
+	t.Parallel()
+	p := newPair(t, nil, nil)
+	begun, proceed := make(chan bool), make(chan bool)
+	ran := make(chan string, 10)
+	target := tub.NewObject(tub.Method("run", func(_ context.Context, a struct{ Name string }) (tub.None, error) {
+		ran <- a.Name
+		return tub.None{}, nil
+	}))
+	o, revoke := tub.Forward(target, tub.ForwardOptions{})
+	desk := connect(t, p.client, register(t, p.server, tub.NewObject(
+		tub.Method("hold", func(context.Context, tub.None) (*tub.Object, error) {
+			begun <- true
+			<-proceed
+			return o, nil
+		}),
+		tub.Facet(o, "run"),
+	)))
+	promised, err := tub.Promise(within(t), desk, "hold")
+	require.NoError(t, err)
+	<-begun
+	var waiting []*tub.Pending[tub.None]
+	for _, r := range []*tub.Ref{desk, promised} {
+		w, err := tub.Start[tub.None](within(t), r, "run", "late")
+		require.NoError(t, err)
+		waiting = append(waiting, w)
+	}
+	other := connect(t, newTub(t, nil), register(t, p.server, o))
+	call[tub.None](t, other, "run", "in time")
+	revoke()
+	close(proceed)
+	for _, w := range waiting {
+		_, err := w.Wait(within(t))
+		assertRevoked(t, err)
+	}
+	assert.Equal(t, "in time", <-ran)
+	assert.Empty(t, ran)
 }
 
 func TestWhatAForwarderTellsOfATargetThatCannotBeReached(t *testing.T) {

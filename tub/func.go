@@ -112,6 +112,9 @@ func argumentsOf(t reflect.Type) (func(reflect.Value) any, error) {
 		for i := range fields {
 			if f := fields[i].In(v); !fields[i].Optional || !f.IsZero() {
 				all[fields[i].Name] = f.Interface()
+				if f.Kind() == reflect.Interface && f.NumMethod() > 0 {
+					all[fields[i].Name] = banana.As{Value: f.Interface(), Type: f.Type()}
+				}
 			}
 		}
 		return all

@@ -87,7 +87,10 @@ func (t *Tub) introduce(ctx context.Context, policy Introductions, ref *Ref) err
 	ref.mu.Lock()
 	dropped := ref.closed
 	if !dropped {
-		ref.live = remote // nobody has seen the reference yet
+		ref.live = remote // nobody has seen the reference yet, but a Stub
+		if ref.assumed != nil {
+			remote.Assume(ref.assumed)
+		}
 	}
 	ref.mu.Unlock()
 	if dropped {

@@ -205,6 +205,14 @@ func (t *Tub) OnLookup(f func(ctx context.Context, name string) (*Object, error)
 	}
 }
 
+// registered reports whether an object has a name for as long as the Tub wants.
+func (t *Tub) registered(o *Object) bool {
+	t.names.mu.Lock()
+	defer t.names.mu.Unlock()
+	_, ok := t.names.byObj[o]
+	return ok
+}
+
 func (t *Tub) compose(name string) (furl.FURL, error) {
 	s, err := furl.ParseSwissnum(name)
 	if err != nil {

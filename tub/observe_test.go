@@ -282,6 +282,10 @@ func TestFailuresAreLoggedAndTheirTypesHiddenWhereTheOptionsSaySo(t *testing.T) 
 		&tub.Options{Logger: atClient.logger(), LogRemoteFailures: slog.LevelInfo, HideRemoteTypes: true})
 	f := register(t, p.server, tub.NewObject(tub.Method("fail", func(context.Context, tub.None) (tub.None, error) {
 		return tub.None{}, errors.New("no such luck")
+	}), tub.Method("tell", func(context.Context, tub.None) (tub.None, error) {
+		return tub.None{}, fmt.Errorf("cannot reach %q: %w", p.furl.Reveal(), errors.New("no "+p.furl.Reveal()+" here"))
+	}), tub.Method("nil", func(context.Context, tub.None) (tub.None, error) {
+		return tub.None{}, (*nilError)(nil)
 	})))
 	_, err := tub.Call[any](within(t), connect(t, p.client, f), "fail")
 	failure, ok := errors.AsType[*tub.Failure](err)
@@ -291,4 +295,16 @@ func TestFailuresAreLoggedAndTheirTypesHiddenWhereTheOptionsSaySo(t *testing.T) 
 	assert.Regexp(t, `level=WARN msg="a method that the peer has called has failed" .*method=fail error="no such luck"`, atServer.String())
 	assert.Regexp(t, `level=INFO msg="a call has failed at the peer" .*method=fail type=errors.errorString`, atClient.String())
 	assert.NotContains(t, atClient.String(), "no such luck")
+
+	_, err = tub.Call[any](within(t), connect(t, p.client, f), "tell")
+	assert.ErrorContains(t, err, p.furl.Reveal(), "what a caller is told is up to the method")
+	assert.Contains(t, atServer.String(), string(p.furl.TubID)+"@")
+	assert.Regexp(t, `no pb://[^ ]*/\[redacted\] here`, atServer.String())
+	assert.NotContains(t, atServer.String(), p.furl.Name.Reveal())
+	_, err = tub.Call[any](within(t), connect(t, p.client, f), "nil")
+	assert.ErrorContains(t, err, "cannot be described")
 }
+
+type nilError struct{ text string }
+
+func (e *nilError) Error() string { return e.text }

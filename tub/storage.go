@@ -26,14 +26,16 @@ const storedRefCost = 1 << 10
 // lasts as long as the object: what is to be found again later, by the next
 // start of the program for one, has to be registered, with [Tub.RegisterFile]
 // for example. A reference without a FURL, or an object while the Tub
-// advertises no hints, is refused with [ErrNoFURL].
+// advertises no hints, is refused with [ErrNoFURL]; so are functions, readers and
+// values of [Options.Stubs], unless the object that stands for them is registered:
+// otherwise it would be gone at once.
 //
 // Options.Limits bound it. The error is a *banana.EncodeError.
 func (t *Tub) Serialize(v any) ([]byte, error) {
 	e := banana.NewEncoder(&banana.EncoderConfig{
 		Limits:   t.conf.Limits.Limits,
 		External: func(x banana.External) (any, error) { return t.stored(x) },
-		Adapt:    (*host)(t).Adapt,
+		Adapt:    t.adaptStored,
 		Copies:   t.conf.Copies,
 		// Python's readers are its receivers.
 		WholeAttributes: true,
@@ -53,6 +55,15 @@ func (t *Tub) Serialize(v any) ([]byte, error) {
 		return banana.AppendToken(dst, banana.TypeClose, open)
 	})
 	return data, nil
+}
+
+// adaptStored is Adapt for values that are written, which nobody holds then.
+func (t *Tub) adaptStored(v any, static reflect.Type) (banana.External, error) {
+	x, err := (*host)(t).Adapt(v, static)
+	if o, ok := x.(*Object); ok && !t.registered(o) {
+		return nil, fmt.Errorf("%w: the object of a %T, which is not registered", ErrNoFURL, v)
+	}
+	return x, err
 }
 
 // stored returns the FURL that stands for an object or reference.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"math/big"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -106,6 +107,7 @@ func TestStoredReferencesAreFURLs(t *testing.T) {
 	assert.Empty(t, other.Peers(), "nothing has been dialled")
 	assert.Equal(t, 3, call[int](t, theirs.Own, "add", 1, 2))
 	assert.Equal(t, 3, call[int](t, theirs.Peers[1], "add", 1, 2))
+	runtime.KeepAlive(own) // its name lasts as long
 }
 
 func TestStoredReferencesOutliveTheirConnection(t *testing.T) {
@@ -150,22 +152,30 @@ func TestAnObjectThatIsNotThereYetIsStoredAsAReference(t *testing.T) {
 }
 
 func TestWhatHasNoFURLIsNotStored(t *testing.T) {
-	p := newPair(t, nil, nil)
+	p := newPair(t, nil, counters())
+	listening := newServer(t, counters())
 	closed := p.client.Ref(p.furl)
 	closed.Close()
 	for _, c := range []struct {
-		name  string
-		value any
-		want  error
+		name     string
+		value    any
+		want     error
+		fleeting bool
 	}{
-		{"an object of a Tub that cannot be reached", calculator(), tub.ErrNoFURL},
-		{"a reference that was made of nothing", p.client.Ref(furl.FURL{}), tub.ErrNoFURL},
-		{"a reference that was closed", closed, tub.ErrClosedReference},
-		{"a function", func() {}, nil},
-		{"an object deep in a list", banana.NewList(1, banana.NewList(calculator())), tub.ErrNoFURL},
+		{"an object of a Tub that cannot be reached", calculator(), tub.ErrNoFURL, false},
+		{"a reference that was made of nothing", p.client.Ref(furl.FURL{}), tub.ErrNoFURL, false},
+		{"a reference that was closed", closed, tub.ErrClosedReference, false},
+		{"what is no function to be called", func() {}, nil, false},
+		{"an object deep in a list", banana.NewList(1, banana.NewList(calculator())), tub.ErrNoFURL, false},
+		{"a function", double, tub.ErrNoFURL, true},
+		{"a reader", strings.NewReader("text"), tub.ErrNoFURL, true},
+		{"a value by a Stub", &localCounter{}, tub.ErrNoFURL, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, err := p.client.Serialize(c.value)
+			if c.fleeting {
+				_, err = listening.Serialize(c.value)
+			}
 			var cannot *banana.EncodeError
 			require.ErrorAs(t, err, &cannot)
 			if c.want != nil {
@@ -217,10 +227,41 @@ func TestStoredDataThatIsNotSoundIsRefused(t *testing.T) {
 	assert.ErrorAs(t, err, &limit)
 }
 
+// adopting is made of references.
+type adopting struct {
+	C counter                                                 `foolscap:",optional"`
+	F func(context.Context, struct{ C counter }) (int, error) `foolscap:",optional"`
+	R io.Reader                                               `foolscap:",optional"`
+	S []counter                                               `foolscap:",optional"`
+	P *adopting                                               `foolscap:",optional"`
+}
+
+func TestReferencesAreReadAsWhatTheyStandFor(t *testing.T) {
+	tb := newServer(t, counters())
+	fn := register(t, tb, tub.Func(double))
+	sum := register(t, tb, tub.NewObject(tub.MethodsOf[counter](&localCounter{}, nil)))
+	data := serialize(t, tb, map[string]any{"f": tb.Ref(fn), "c": tb.Ref(sum), "s": []any{tb.Ref(sum)}, "r": tb.Ref(sum)})
+	got := unserialize[struct {
+		F twiceFunc
+		C counter
+		S []counter
+		R io.Reader
+	}](t, tb, data)
+	n, err := got.F(t.Context(), twice{N: 21})
+	require.NoError(t, err)
+	assert.Equal(t, 42, n)
+	n, err = got.C.Add(t.Context(), addend{3})
+	require.NoError(t, err)
+	assert.Equal(t, 3, n)
+	assert.IsType(t, remoteCounter{}, got.S[0], "it is no value of a Stub")
+	_, err = got.R.Read(make([]byte, 1))
+	assert.ErrorContains(t, err, `no method "read"`)
+}
+
 func FuzzUnserialize(f *testing.F) {
 	id, err := tub.NewIdentity()
 	require.NoError(f, err)
-	tb := newTubOf(f, id, &tub.Options{Limits: tub.Limits{Limits: banana.Limits{MaxMessage: 1 << 20}}})
+	tb := newTubOf(f, id, &tub.Options{Limits: tub.Limits{Limits: banana.Limits{MaxMessage: 1 << 20}}, Stubs: counters().Stubs})
 	listen(f, tb)
 	own := calculator()
 	at := register(f, tb, own)
@@ -234,6 +275,7 @@ func FuzzUnserialize(f *testing.F) {
 		if err != nil && strings.Contains(err.Error(), at.Name.Reveal()) {
 			t.Fatalf("the error shows a secret: %v", err)
 		}
+		tub.Unserialize[adopting](t.Context(), tb, data)
 		v, err := tub.Unserialize[any](t.Context(), tb, data)
 		if used := tb.MemoryUsed(); used != 0 {
 			t.Fatalf("%d bytes are still charged", used)

@@ -35,7 +35,8 @@ type Limits = broker.Limits
 // Options configure a Tub. The zero value of every field means its default.
 type Options struct {
 	// Logger is told what goes wrong and what is odd; default: nothing is
-	// logged. No secret is ever logged.
+	// logged. No secret is ever logged: from the texts of errors the names in
+	// FURLs are left out.
 	Logger *slog.Logger
 	// Observer is told of every dial, negotiation, call, reference and limit;
 	// default nobody.
@@ -127,8 +128,7 @@ type Options struct {
 	// it allows, as with the methods of an object that [Implements] one. Without
 	// it nothing is known of what an interface allows but its name.
 	Interfaces []*schema.Interface
-	// Stubs are for Go interfaces whose values go by reference. Where a value
-	// implements several of them, the first one is taken.
+	// Stubs are for Go interfaces whose values go by reference: see [StubOf].
 	Stubs []Stub
 
 	// NoHandlers leaves out the handler for tcp hints that a Tub otherwise
@@ -200,10 +200,7 @@ func New(id *Identity, opts *Options) (*Tub, error) {
 	if err := t.stubs.init(o.Stubs); err != nil {
 		return nil, err
 	}
-	t.log = o.Logger
-	if t.log == nil {
-		t.log = slog.New(slog.DiscardHandler)
-	}
+	t.log = guard(o.Logger)
 	o.Keepalive = cmp.Or(o.Keepalive, 4*time.Minute)
 	if d := o.DisconnectTimeout; d > 0 && d <= o.Keepalive {
 		return nil, fmt.Errorf("foolscap: option DisconnectTimeout is %v and Keepalive %v: peers that are idle would be given up before they are asked; let Keepalive be shorter", d, o.Keepalive)

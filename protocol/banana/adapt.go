@@ -41,20 +41,20 @@ func encAdapted(e *Encoder, v reflect.Value) error {
 		}
 	}
 	if v.Kind() == reflect.Interface { // what it holds may have a form of its own
-		return e.Value(v.Interface())
+		return e.ValueAs(v.Interface(), v.Type())
 	}
-	if done, err := e.adapt(v.Interface()); done {
+	if done, err := e.adapt(v.Interface(), nil); done {
 		return err
 	}
 	return e.fail(cannotEncode("a %s cannot be sent here", v.Type()))
 }
 
 // adapt appends what stands for v, if anything does.
-func (e *Encoder) adapt(v any) (done bool, err error) {
+func (e *Encoder) adapt(v any, static reflect.Type) (done bool, err error) {
 	if e.cfg.Adapt == nil {
 		return false, nil
 	}
-	x, err := e.cfg.Adapt(v)
+	x, err := e.cfg.Adapt(v, static)
 	switch {
 	case err != nil:
 		return true, e.fail(&EncodeError{Err: err})
@@ -63,6 +63,10 @@ func (e *Encoder) adapt(v any) (done bool, err error) {
 	}
 	return true, e.external(x)
 }
+
+// adaptedCost is what a function, a reader, or what a Stub makes is charged for
+// besides the reference that it is made of, in bytes.
+const adaptedCost = 512
 
 // decAdapted makes of what has arrived by reference a value of v's type.
 func decAdapted(d *Decoder, h *head, v reflect.Value, t Taster) error {
@@ -85,6 +89,9 @@ func decAdapted(d *Decoder, h *head, v reflect.Value, t Taster) error {
 	}
 	if d.cfg.Adapt == nil {
 		return mismatch(v.Type().String(), kindName(x))
+	}
+	if err := d.charge(adaptedCost); err != nil {
+		return err
 	}
 	rv, err := d.cfg.Adapt(x, v.Type())
 	if err != nil {

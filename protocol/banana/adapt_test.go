@@ -31,7 +31,7 @@ func throughAdapters[T any](t *testing.T, v any) (got T, sent []any, err error) 
 	e := NewEncoder(&EncoderConfig{
 		Vocab:    1,
 		External: func(x External) (any, error) { return x, nil },
-		Adapt: func(v any) (External, error) {
+		Adapt: func(v any, _ reflect.Type) (External, error) {
 			if _, copied := v.(square); copied {
 				return nil, nil
 			}

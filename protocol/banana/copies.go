@@ -67,9 +67,16 @@ func CopyAs[T, S any](class string, encode func(T) (S, error), decode func(S) (T
 // with a message.
 func recovered(err *error) {
 	if r := recover(); r != nil {
-		*err = fmt.Errorf("panic: %v", r)
+		*err = hookPanic{r}
 	}
 }
+
+type hookPanic struct{ v any }
+
+func (p hookPanic) Error() string { return fmt.Sprintf("panic: %v", p.v) }
+
+// Panicked marks it for those who do not tell others of panics.
+func (hookPanic) Panicked() bool { return true }
 
 // Unshared returns a Copy whose values are written in full each time, even
 // where several pointers lead to one: Foolscap's receivers cannot refer to

@@ -29,8 +29,9 @@ type EncoderConfig struct {
 	// Adapt is asked what stands for a function, a reader, or another value
 	// whose type has methods; nil stands for nothing else, and then functions
 	// and readers are refused, others go in their own form. Without Adapt all
-	// do so.
-	Adapt func(v any) (External, error)
+	// do so. static is the interface type that v was declared as, as a field or
+	// the element of a list for example, or nil where it stands in an any.
+	Adapt func(v any, static reflect.Type) (External, error)
 	// OpenType is asked by Taste which sequence an External will be. Nil and
 	// "" mean "my-reference".
 	OpenType func(External) string
@@ -367,7 +368,18 @@ func (e *Encoder) external(x External) error {
 const externalTokens = 6
 
 // Value appends any value that has a form in Banana.
-func (e *Encoder) Value(v any) error {
+func (e *Encoder) Value(v any) error { return e.ValueAs(v, nil) }
+
+// As is a value that is sent as if it was declared as of an interface type; see
+// [Encoder.ValueAs]. Interceptors may find it among the arguments of a call.
+type As struct {
+	Value any
+	Type  reflect.Type
+}
+
+// ValueAs is Value for what has been declared as of an interface type, which
+// EncoderConfig.Adapt is told; nil for none.
+func (e *Encoder) ValueAs(v any, static reflect.Type) error {
 	if e.err != nil {
 		return e.err
 	}
@@ -423,6 +435,8 @@ func (e *Encoder) Value(v any) error {
 		return e.Close()
 	case pending:
 		return e.fail(cannotEncode("%s", kindName(v)))
+	case As:
+		return e.ValueAs(v.Value, v.Type)
 	case External:
 		if rv := reflect.ValueOf(v); rv.Kind() == reflect.Pointer && rv.IsNil() {
 			return e.none()
@@ -431,7 +445,7 @@ func (e *Encoder) Value(v any) error {
 	}
 	rv := reflect.ValueOf(v)
 	if rv.NumMethod() > 0 && (rv.Kind() != reflect.Pointer || !rv.IsNil()) {
-		if done, err := e.adapt(v); done {
+		if done, err := e.adapt(v, static); done {
 			return err
 		}
 	}

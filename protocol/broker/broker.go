@@ -41,8 +41,9 @@ type Host interface {
 	// *Object, a *Remote of b, or a *Gift.
 	Unwrap(v banana.External, b *Broker) (any, error)
 	// Adapt returns what is sent in the place of v, which is no External: nil
-	// for nothing else. See [banana.EncoderConfig].
-	Adapt(v any) (banana.External, error)
+	// for nothing else. static is the interface type that it is declared as, or
+	// nil. See [banana.EncoderConfig].
+	Adapt(v any, static reflect.Type) (banana.External, error)
 	// Adopt makes a value of type t of x, which has come by reference: what
 	// Wrap or Introduce has returned, or an *Object. It must not wait.
 	Adopt(x any, t reflect.Type) (reflect.Value, error)

@@ -178,6 +178,26 @@ func (e *panicError) Panicked() bool { return true }
 
 func (e *panicError) Error() string { return fmt.Sprintf("panic: %v", e.value) }
 
+// sound returns an error that can be asked what it is: err, or what stands for one
+// that panics then. Often that is a nil pointer that has become an error.
+func sound(err error) (told error) {
+	defer func() {
+		if recover() != nil {
+			told = unsound(fmt.Sprintf("an error of type %T that cannot be described", err))
+		}
+	}()
+	var none unsound
+	_, _, _ = err.Error(), errors.Is(err, errMethodEnded), errors.As(err, &none)
+	return err
+}
+
+type unsound string
+
+func (e unsound) Error() string { return string(e) }
+
+// RemoteType returns its name on the wire.
+func (unsound) RemoteType() (string, []string) { return "builtins.RuntimeError", nil }
+
 // failureOf describes an error of ours to a peer.
 func failureOf(err error) (f Failure) {
 	defer func() {

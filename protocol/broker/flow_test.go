@@ -25,7 +25,7 @@ import (
 // adaptsReaders is what the programs of tests know of values that go by reference.
 type adaptsReaders struct{}
 
-func (adaptsReaders) Adapt(v any) (banana.External, error) {
+func (adaptsReaders) Adapt(v any, _ reflect.Type) (banana.External, error) {
 	if r, ok := v.(io.Reader); ok {
 		return NewSource(r), nil
 	}
@@ -565,9 +565,9 @@ func TestAReaderIsSentOnceALookUpIsAnswered(t *testing.T) {
 				return data.Read(p)
 			}
 		})
-		c.encC.Adapt = func(v any) (banana.External, error) {
+		c.encC.Adapt = func(v any, _ reflect.Type) (banana.External, error) {
 			adapted <- struct{}{}
-			return adaptsReaders{}.Adapt(v)
+			return adaptsReaders{}.Adapt(v, nil)
 		}
 		type result struct {
 			size int64

@@ -106,3 +106,32 @@ func TestObjectsOfAnyMethods(t *testing.T) {
 	require.Panics(t, func() { MethodFrom(o, "minus") })
 	require.Panics(t, func() { MethodFrom(newTestFunction(), "") })
 }
+
+// Whatever numbers a peer gives its objects, they are called and released by these.
+func TestNumbersOfThePeerAreItsOwn(t *testing.T) {
+	for _, numbers := range [][2]int{{5, -5}, {1, -1}, {math.MaxInt32, math.MinInt32}, {0, -7}} {
+		var k keeper
+		s, p := newPeer(t, k.object())
+		p.lookUp()
+		p.send(callSeq(2, 1, "hold", seq{"list", seq{"my-reference", numbers[0]}, seq{"my-reference", numbers[1]}, seq{"my-reference", numbers[1]}}))
+		require.Equal(t, "answer", p.receive().kind())
+		require.Equal(t, 2, s.Tables().Imports)
+		held := k.take()
+		require.Len(t, held, 3)
+		released := map[int64]int64{}
+		for i, r := range held {
+			require.Equal(t, i > 0, r.Function())
+			require.Equal(t, i > 0, r.Same(held[1].Remote))
+			r.Close()
+		}
+		for range 2 {
+			m := p.receive()
+			require.Equal(t, "decref", m.method())
+			released[m.number("clid")] += m.number("count")
+			p.send(answerSeq(m.request(), noneSeq()))
+		}
+		require.Equal(t, map[int64]int64{int64(numbers[0]): 1, int64(numbers[1]): 2}, released)
+		p.alive()
+		require.Zero(t, s.Tables().Imports)
+	}
+}

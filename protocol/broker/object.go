@@ -97,6 +97,7 @@ type Method struct {
 	// of is the object whose method of that name it stands for.
 	of      *Object
 	plan    *plan
+	result  reflect.Type // as declared
 	newArgs func() (ptr any, v reflect.Value)
 	invoke  func(ctx context.Context, ptr any) (any, error)
 }
@@ -108,8 +109,9 @@ func NewMethod[A, R any](name string, f func(context.Context, A) (R, error)) *Me
 	t := reflect.TypeFor[A]()
 	checkResult(name, reflect.TypeFor[R]())
 	return &Method{
-		name: name,
-		plan: planOf(name, t),
+		name:   name,
+		plan:   planOf(name, t),
+		result: reflect.TypeFor[R](),
 		newArgs: func() (any, reflect.Value) {
 			p := new(A)
 			return p, reflect.ValueOf(p).Elem()
@@ -139,8 +141,9 @@ func MethodOf(name string, f reflect.Value) (*Method, error) {
 		return nil, fmt.Errorf("foolscap: method %q: %w", name, err)
 	}
 	return &Method{
-		name: name,
-		plan: planOf(name, a),
+		name:   name,
+		plan:   planOf(name, a),
+		result: t.Out(0),
 		newArgs: func() (any, reflect.Value) {
 			p := reflect.New(a)
 			return p.Interface(), p.Elem()
@@ -169,6 +172,15 @@ func MethodFrom(o *Object, name string) *Method {
 		panic(fmt.Sprintf("foolscap: there is no method %q to be had from the object", name))
 	}
 	return &Method{name: name, of: o}
+}
+
+// declaredResult returns the interface type that the method was declared to return,
+// or nil if it says nothing of what the peer is to get.
+func (m *Method) declaredResult() reflect.Type {
+	if m == nil || m.result == nil || m.result.Kind() != reflect.Interface {
+		return nil
+	}
+	return m.result
 }
 
 // Around returns a method that takes and returns what m does, and runs around in

@@ -203,7 +203,7 @@ func (b *Broker) answerKept(in *inbound, method string, result any, err error, w
 	obj := (*Object)(nil)
 	objErr := err
 	if err == nil {
-		result, obj, objErr = b.objectOf(result)
+		result, obj, objErr = b.objectOf(result, in.method)
 	}
 	var failed []failedCall
 	b.answerThen(in.req, in.method, result, err, written, func(sent error) {
@@ -283,10 +283,10 @@ func (b *Broker) fail(in *inbound, method string, err error) {
 
 // objectOf returns the object of ours that a result is, and the result with
 // that in its place, where something else has stood for it.
-func (b *Broker) objectOf(result any) (any, *Object, error) {
+func (b *Broker) objectOf(result any, by *Method) (any, *Object, error) {
 	x, ok := result.(banana.External)
 	if !ok && result != nil {
-		if adapted, err := b.cfg.Host.Adapt(result); err == nil && adapted != nil {
+		if adapted, err := b.cfg.Host.Adapt(result, by.declaredResult()); err == nil && adapted != nil {
 			result, x, ok = adapted, adapted, true
 		}
 	}

@@ -45,6 +45,14 @@ func NewSource(r io.Reader) *Object {
 	return o
 }
 
+// Reader returns what NewSource was given, or nil if the object is of another kind.
+func (o *Object) Reader() io.Reader {
+	if o.source == nil {
+		return nil
+	}
+	return o.source.r
+}
+
 // stop makes sure that nothing more is read.
 func (s *source) stop(why error) {
 	s.mu.Lock()

@@ -296,6 +296,9 @@ func (b *Broker) invoke(in *inbound) (result any, err error) {
 		if v := recover(); v != nil {
 			err = b.panicked("a method", in.method.name, v)
 		}
+		if err != nil {
+			err = sound(err)
+		}
 	}()
 	if err := b.awaitFor(in); err != nil {
 		in.gifts.drop()
