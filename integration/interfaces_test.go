@@ -52,7 +52,9 @@ func goPeer(announced tub.Part, visitor *tub.Object) *tub.Object {
 		tub.Method("greet", func(_ context.Context, a struct{ Name string }) (string, error) { return "Hello, " + a.Name + "!", nil }),
 		tub.Method("short", func(_ context.Context, a struct{ Data []byte }) (int, error) { return len(a.Data), nil }),
 		tub.Method("int32", func(_ context.Context, a struct{ Value any }) (any, error) { return a.Value, nil }),
-		tub.Method("names", func(_ context.Context, a struct{ Ages map[string]int }) ([]string, error) { return []string{"one"}, nil }),
+		tub.Method("names", func(_ context.Context, a struct{ Ages map[string]int }) ([]string, error) {
+			return []string{"one"}, nil
+		}),
 		tub.Method("welcome", func(ctx context.Context, a struct {
 			Visitor *tub.Ref
 			Name    string

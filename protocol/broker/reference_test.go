@@ -236,7 +236,7 @@ func TestAnObjectIsAnnouncedInFullEachTimeThePeerDoesNotHoldIt(t *testing.T) {
 	obj := NewObject("RIThing", nil)
 	s, p := newPeer(t, noneRoot(
 		method("give", func(context.Context) (banana.External, error) { return obj, nil }),
-		method("long", func(context.Context) ([]byte, error) { return pattern(1<<20, 1), nil }),
+		method("long", func(context.Context) ([]byte, error) { return pattern(8<<20, 1), nil }), // more than buffers take
 	))
 	s.host.furls[obj] = furl
 	p.lookUp()
