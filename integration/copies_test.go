@@ -116,10 +116,20 @@ func TestCopiesThatOneSideDoesNotTake(t *testing.T) {
 		// What Foolscap would drop the connection for does not go out.
 		father := &treeNode{Name: "father"}
 		father.Children = []*treeNode{{Name: "child", Extra: father}}
-		_, err = tub.Call[any](within(t), copier, "echo", father)
-		var e *banana.EncodeError
-		require.ErrorAs(t, err, &e)
-		assert.ErrorContains(t, err, "contains itself")
+		unready := banana.Tuple{nil}
+		pair := &treeNode{Extra: banana.NewList(banana.NewList(unready), &treeNode{Extra: unready})}
+		unready[0] = pair
+		for _, v := range []any{father, pair} {
+			_, err = tub.Call[any](within(t), copier, "echo", v)
+			var e *banana.EncodeError
+			require.ErrorAs(t, err, &e)
+			assert.ErrorContains(t, err, "contains itself")
+		}
+		// What it can complete in time does.
+		ready := banana.Tuple{nil}
+		ready[0] = &treeNode{Children: []*treeNode{}, Extra: banana.NewList(ready)}
+		back := call[[]*treeNode](t, copier, "echo", []any{ready[0], &treeNode{Children: []*treeNode{}, Extra: ready}})
+		assert.IsType(t, &treeNode{}, back[1].Extra.(banana.Tuple)[0])
 
 		assert.Equal(t, 1, call[int](t, copier, "echo", 1), "the connection lives")
 		assert.Len(t, m.peer.Connections(), 1)

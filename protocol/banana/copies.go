@@ -220,25 +220,50 @@ func (e *Encoder) copy(c *Copy, v reflect.Value) error {
 // early reports whether the receiver of a reference to a sequence that is open
 // could not make anything of it yet.
 func (e *Encoder) early(open uint32) bool {
-	if e.copies == 0 {
+	if e.copies == 0 && !e.cfg.WholeAttributes {
 		return false
 	}
-	i := slices.IndexFunc(e.stack, func(f frame) bool { return f.open == open })
-	if i < 0 {
-		return false
+	at := func(open uint32) int {
+		return slices.IndexFunc(e.stack, func(f frame) bool { return f.open == open })
 	}
-	to := e.stack[i]
-	if to.copy != nil && to.copy.decode != nil {
-		return true
+	i := at(open)
+	switch waits, ok := e.waits[open]; {
+	case i >= 0:
+		to := e.stack[i]
+		if to.copy != nil && to.copy.decode != nil {
+			return true
+		}
+		if to.copy == nil && !to.frozen {
+			return false
+		}
+	case ok: // a tuple that lacks something
+		i = at(waits)
 	}
-	if !e.cfg.WholeAttributes || to.copy == nil && !to.frozen {
+	if i < 0 || !e.cfg.WholeAttributes {
 		return false
 	}
 	in := len(e.stack) - 1
-	for in > i && e.stack[in].frozen {
-		in--
+	for ; in > i && e.stack[in].frozen; in-- {
+		e.await(e.stack[in].open, e.stack[i].open)
 	}
-	return e.stack[in].copy != nil
+	return in == i || e.stack[in].copy != nil
+}
+
+// await notes that a tuple, and so maybe what is within, is complete only when
+// another sequence is, which it is within.
+func (e *Encoder) await(tuple, on uint32) {
+	if old, ok := e.waits[tuple]; ok && old <= on {
+		return
+	}
+	if e.waits == nil {
+		e.waits = make(map[uint32]uint32)
+	}
+	e.waits[tuple] = on
+	for within, old := range e.waits {
+		if within > tuple && old > on {
+			e.waits[within] = on
+		}
+	}
 }
 
 // copyable reads a value by copy into v, whatever it is.

@@ -256,6 +256,26 @@ func TestCyclesOfCopies(t *testing.T) {
 		_, err := encodeCopies(cfg, v)
 		assert.ErrorContains(t, err, "a value by copy that contains itself", name)
 	}
+	// A tuple that has ended is not complete before what it refers to is.
+	waits := Tuple{nil}
+	root := &family{Name: "root", Extra: NewList(NewList(waits), &family{Extra: waits})}
+	waits[0] = root
+	inner, outer := Tuple{nil}, Tuple{nil, nil}
+	inner[0], outer[0], outer[1] = outer, NewList(inner), &family{Extra: inner}
+	inmost, middle, outmost := Tuple{nil, nil}, Tuple{nil, nil}, Tuple{nil, nil}
+	inmost[0], middle[0], middle[1] = middle, NewList(inmost), outmost
+	outmost[0], outmost[1] = NewList(middle), &family{Extra: Tuple{inmost}}
+	for name, v := range map[string]any{"for the value": root, "for a tuple": outer, "for a tuple that waits": outmost} {
+		_, err := encodeCopies(cfg, v)
+		assert.ErrorContains(t, err, "a value by copy that contains itself", name)
+		before := cfg
+		before.WholeAttributes = false
+		_, err = encodeCopies(before, v)
+		assert.NoError(t, err, name)
+	}
+	root.Extra = NewList(waits, &family{Extra: NewList(waits)})
+	_, err = encodeCopies(cfg, NewList(root, &family{Extra: waits}))
+	require.NoError(t, err, "a list can hold it, and what is complete can be an attribute")
 	_, err = encodeCopies(cfg, Tuple{&family{Name: "x", Extra: Tuple{}}, Tuple{}})
 	require.NoError(t, err, "what is complete can be referred to")
 	in, err = encodeCopies(cfg, own)

@@ -60,9 +60,13 @@ type Encoder struct {
 	stack    []frame
 	pointers int // that are being followed
 	copies   int // that are open
-	seen     []identity
-	where    map[identity]uint32 // once seen is long
-	externs  []External          // of the message, in their order
+	// waits has the tuples that lack something when they end, and the outermost
+	// sequence that has to end before they are complete. Only WholeAttributes
+	// needs it.
+	waits   map[uint32]uint32
+	seen    []identity
+	where   map[identity]uint32 // once seen is long
+	externs []External          // of the message, in their order
 }
 
 // frame is one open sequence.
