@@ -405,10 +405,14 @@ func TestAReaderIsClosedWhenNobodyWillReadIt(t *testing.T) {
 		close(g.open)
 		eventually(t, "the late answer is there", func() bool { return s.Tables().Inbound == 0 })
 		within(t, "it is closed", given[0].closed)
+		// Nobody wants an answer.
+		require.NoError(t, root.Send(t.Context(), "open", Args{}))
+		within(t, "the method runs", g.entered)
+		within(t, "it is closed", given[1].closed)
 		// The answer is not what is expected.
 		_, err = call[int](t.Context(), root, "open")
 		require.Error(t, err)
-		within(t, "it is closed", given[1].closed)
+		within(t, "it is closed", given[2].closed)
 		noneHeld(t, c, s)
 	})
 }
@@ -681,6 +685,8 @@ func TestCreditOfAStreamOfOurs(t *testing.T) {
 	require.Contains(t, p.receive().attribute("value"), "a stream 5 already")
 	p.send(callSeq(6, 1, "stream", -1))
 	require.Contains(t, p.receive().attribute("value"), "a credit of -1 bytes")
+	p.send(callSeq(6, 1, "stream", 0)) // it would never begin
+	require.Contains(t, p.receive().attribute("value"), "a credit of 0 bytes")
 	p.send(callSeq(0, 1, "stream", 1)) // nobody to tell
 	p.send(seq{"credit", 5, 2})
 	p.expect("OPEN() STRING(5,b'chunk') INT(5) STRING(2,b'\\x00\\x00') CLOSE()")
@@ -718,3 +724,46 @@ func TestPullingFromASource(t *testing.T) {
 	p.send(callSeq(2, 1, "stream", 100))
 	require.Contains(t, p.receive().attribute("value"), "no method")
 }
+
+func TestAConnectionEndsWhileItsStreamWaitsForThatOfAnother(t *testing.T) {
+	g := newGate()
+	o := NewSource(readerFunc(func([]byte) (int, error) { g.pass("read"); return 0, io.EOF }))
+	first, p := withStreams(t, nil)
+	first.publish(1, o)
+	p.send(callSeq(5, 1, "stream", 10))
+	within(t, "it is read over one connection", g.entered)
+	second, q := withStreams(t, nil)
+	second.publish(1, o)
+	for _, req := range []int{6, 7} {
+		q.send(callSeq(req, 1, "stream", 10))
+	}
+	eventually(t, "the others wait", func() bool { o.source.mu.Lock(); defer o.source.mu.Unlock(); return len(o.source.waiting) == 2 })
+	q.conn.Close()
+	within(t, "the connection has ended", second.Done())
+	require.Zero(t, second.conf.Account.Used())
+	p.send(callSeq(8, 1, "read", 10))
+	close(g.open)
+	for range 2 {
+		require.Equal(t, "answer", p.receive().kind())
+	}
+}
+
+func TestWritersThatMiscountDoNoHarm(t *testing.T) {
+	onStreams(t, func(t *testing.T, n network, both bool) {
+		c, s := streaming(t, n, both, library(func() io.ReadCloser { return io.NopCloser(strings.NewReader("abc")) }))
+		for _, count := range []int{-1, 4} {
+			r, err := call[io.ReadCloser](t.Context(), c.root(t), "open")
+			require.NoError(t, err)
+			_, err = io.Copy(writerFunc(func([]byte) (int, error) { return count, nil }), r)
+			require.ErrorContains(t, err, fmt.Sprintf("has written %d of 3 bytes", count))
+			got, err := io.ReadAll(r)
+			require.NoError(t, err)
+			require.Equal(t, "abc", string(got))
+		}
+		noneHeld(t, c, s)
+	})
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
