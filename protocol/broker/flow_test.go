@@ -767,3 +767,91 @@ func TestWritersThatMiscountDoNoHarm(t *testing.T) {
 type writerFunc func([]byte) (int, error)
 
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
+// However a transfer ends, nothing of it is left.
+func TestNothingIsLeftOfATransfer(t *testing.T) {
+	type transfer struct {
+		c, s   *side
+		r      io.ReadCloser // of whom has asked
+		source *probe        // that it reads
+		cancel func()        // the context of the call by which it got that
+	}
+	data := pattern(300_000, 1)
+	fails := func(read readerFunc) func() io.Reader {
+		return func() io.Reader { return io.MultiReader(bytes.NewReader(data), read) }
+	}
+	withLast := func(err error) func() io.Reader {
+		return func() io.Reader {
+			return iotest.DataErrReader(io.MultiReader(bytes.NewReader(data), iotest.ErrReader(err)))
+		}
+	}
+	for what, test := range map[string]struct {
+		source func() io.Reader // zeros if it is nil
+		ends   func(t *testing.T, x transfer)
+		lost   bool // with the connection
+	}{
+		"the end":                      {source: fails(func([]byte) (int, error) { return 0, io.EOF })},
+		"an end with the last bytes":   {source: withLast(io.EOF)},
+		"an error":                     {source: fails(func([]byte) (int, error) { return 0, io.ErrUnexpectedEOF })},
+		"an error with the last bytes": {source: withLast(io.ErrUnexpectedEOF)},
+		"a panic":                      {source: fails(func([]byte) (int, error) { panic("no") })},
+		"the end of a goroutine":       {source: fails(func([]byte) (int, error) { runtime.Goexit(); return 0, nil })},
+		"no progress":                  {source: fails(func([]byte) (int, error) { return 0, nil })},
+		"a count that is too large":    {source: fails(func(p []byte) (int, error) { return len(p) + 1, nil })},
+		"a count below zero":           {source: fails(func([]byte) (int, error) { return -1, nil })},
+		"Close":                        {ends: func(t *testing.T, x transfer) { x.r.Close() }},
+		"Close twice at a time":        {ends: func(t *testing.T, x transfer) { go x.r.Close(); x.r.Close() }},
+		"Close while it is being read": {ends: func(t *testing.T, x transfer) { go x.r.Close(); io.Copy(io.Discard, x.r) }},
+		"a context that has ended":     {ends: func(t *testing.T, x transfer) { x.cancel(); x.r.Close() }},
+		"a writer that fails": {ends: func(t *testing.T, x transfer) {
+			io.Copy(writerFunc(func([]byte) (int, error) { return 0, io.ErrShortWrite }), x.r)
+			x.r.Close()
+		}},
+		"the end of the connection":    {ends: func(t *testing.T, x transfer) { x.c.Close(nil) }, lost: true},
+		"its loss":                     {ends: func(t *testing.T, x transfer) { x.s.conn.Close() }, lost: true},
+		"its end at the other side":    {ends: func(t *testing.T, x transfer) { x.s.Close(nil) }, lost: true},
+		"a Shutdown without patience":  {ends: func(t *testing.T, x transfer) { shutdownNow(x.s) }, lost: true},
+		"a Shutdown at the other side": {ends: func(t *testing.T, x transfer) { shutdownNow(x.c) }, lost: true},
+		"its end when nobody reads on": {ends: func(t *testing.T, x transfer) { x.s.Close(nil); <-x.c.Done(); x.r.Close() }, lost: true},
+	} {
+		t.Run(what, func(t *testing.T) {
+			onStreams(t, func(t *testing.T, n network, both bool) {
+				x := transfer{source: newProbe(zeros{})}
+				if test.source != nil {
+					x.source.Reader = test.source()
+				}
+				x.c, x.s = streaming(t, n, both, library(func() io.ReadCloser { return x.source }))
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				x.cancel = cancel
+				var err error
+				x.r, err = call[io.ReadCloser](ctx, x.c.root(t), "open")
+				require.NoError(t, err)
+				_, err = io.ReadFull(x.r, make([]byte, 100_000))
+				require.NoError(t, err)
+				if test.ends != nil {
+					test.ends(t, x)
+				}
+				if test.source != nil || test.lost {
+					io.Copy(io.Discard, x.r)
+				}
+				within(t, "it is closed", x.source.closed)
+				if !test.lost {
+					noneHeld(t, x.c, x.s)
+					_, err = call[int](t.Context(), x.c.root(t), "add", 1, 2)
+					require.NoError(t, err)
+				}
+				for _, s := range []*side{x.c, x.s} {
+					eventually(t, "all memory is free", func() bool { return s.conf.Account.Used() == 0 })
+				}
+			})
+		})
+	}
+}
+
+// shutdownNow shuts down without waiting for anybody.
+func shutdownNow(s *side) {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	s.Shutdown(ctx)
+}
