@@ -123,7 +123,7 @@ func TestCopiesThatOneSideDoesNotTake(t *testing.T) {
 			_, err = tub.Call[any](within(t), copier, "echo", v)
 			var e *banana.EncodeError
 			require.ErrorAs(t, err, &e)
-			assert.ErrorContains(t, err, "contains itself")
+			assert.ErrorContains(t, err, "a value by copy")
 		}
 		// What it can complete in time does.
 		ready := banana.Tuple{nil}
@@ -155,10 +155,17 @@ func TestAnIntroductionInACopyIsNotSentToPython(t *testing.T) {
 	third := startTub(t, identity(t, pypeer.Middling), tub.Options{})
 	listen(t, third)
 	gift := connect(t, m.tub, register(t, third, newDesk().object))
-	_, err := tub.Call[any](within(t), m.copier(t), "describe", &treeNode{Extra: banana.NewList(gift)})
-	var e *banana.EncodeError
-	require.ErrorAs(t, err, &e)
-	assert.ErrorContains(t, err, "an introduction within a value by copy")
+	copier, given := m.copier(t), banana.Tuple{gift}
+	for text, v := range map[string]any{
+		"an introduction within a value by copy": &treeNode{Extra: banana.NewList(gift)},
+		"before it is complete":                  banana.NewList(given, &treeNode{Extra: given}),
+	} {
+		_, err := tub.Call[any](within(t), copier, "describe", v)
+		var e *banana.EncodeError
+		require.ErrorAs(t, err, &e)
+		assert.ErrorContains(t, err, text)
+	}
+	assert.Equal(t, 2, len(call[[]any](t, copier, "describe", banana.NewList(given, &treeNode{Extra: banana.NewList(given)}))))
 	assert.Equal(t, 3, call[int](t, m.root, "add", 1, 2), "the connection lives")
 }
 

@@ -217,12 +217,13 @@ func (e *Encoder) copy(c *Copy, v reflect.Value) error {
 	return e.Close()
 }
 
-// early reports whether the receiver of a reference to a sequence that is open
-// could not make anything of it yet.
-func (e *Encoder) early(open uint32) bool {
+// early returns why the receiver of a reference to a sequence could not make
+// anything of it yet, or nil.
+func (e *Encoder) early(open uint32) error {
 	if e.copies == 0 && !e.cfg.WholeAttributes {
-		return false
+		return nil
 	}
+	early := cannotEncode("a value by copy that contains itself")
 	at := func(open uint32) int {
 		return slices.IndexFunc(e.stack, func(f frame) bool { return f.open == open })
 	}
@@ -231,39 +232,46 @@ func (e *Encoder) early(open uint32) bool {
 	case i >= 0:
 		to := e.stack[i]
 		if to.copy != nil && to.copy.decode != nil {
-			return true
+			return early
 		}
 		if to.copy == nil && !to.frozen {
-			return false
+			return nil
 		}
-	case ok: // a tuple that lacks something
+	case ok:
 		i = at(waits)
+		early = cannotEncode("a tuple as an attribute of a value by copy, before it is complete: Foolscap would drop the connection")
 	}
 	if i < 0 || !e.cfg.WholeAttributes {
-		return false
+		return nil
 	}
-	in := len(e.stack) - 1
-	for ; in > i && e.stack[in].frozen; in-- {
-		e.await(e.stack[in].open, e.stack[i].open)
+	if in := e.stack[e.await(i)]; in.frozen || in.copy != nil {
+		return early
 	}
-	return in == i || e.stack[in].copy != nil
+	return nil
 }
 
-// await notes that a tuple, and so maybe what is within, is complete only when
-// another sequence is, which it is within.
-func (e *Encoder) await(tuple, on uint32) {
-	if old, ok := e.waits[tuple]; ok && old <= on {
-		return
-	}
-	if e.waits == nil {
-		e.waits = make(map[uint32]uint32)
-	}
-	e.waits[tuple] = on
-	for within, old := range e.waits {
-		if within > tuple && old > on {
-			e.waits[within] = on
+// await notes that what comes next is there only when the sequence at place i of
+// the stack has ended, and returns the place of what does not wait for it: all
+// within that are tuples do.
+func (e *Encoder) await(i int) int {
+	on := e.stack[i].open
+	in := len(e.stack) - 1
+	for ; in > i && e.stack[in].frozen; in-- {
+		tuple := e.stack[in].open
+		if old, ok := e.waits[tuple]; ok && old <= on {
+			continue
+		}
+		if e.waits == nil {
+			e.waits = make(map[uint32]uint32)
+		}
+		e.waits[tuple] = on
+		for within, old := range e.waits { // what waits for the tuple does so as long
+			if within > tuple && old > on {
+				e.waits[within] = on
+			}
 		}
 	}
+	return in
 }
 
 // copyable reads a value by copy into v, whatever it is.

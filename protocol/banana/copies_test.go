@@ -267,7 +267,7 @@ func TestCyclesOfCopies(t *testing.T) {
 	outmost[0], outmost[1] = NewList(middle), &family{Extra: Tuple{inmost}}
 	for name, v := range map[string]any{"for the value": root, "for a tuple": outer, "for a tuple that waits": outmost} {
 		_, err := encodeCopies(cfg, v)
-		assert.ErrorContains(t, err, "a value by copy that contains itself", name)
+		assert.ErrorContains(t, err, "a tuple as an attribute of a value by copy, before it is complete", name)
 		before := cfg
 		before.WholeAttributes = false
 		_, err = encodeCopies(before, v)
@@ -291,16 +291,20 @@ type introduced struct{ object }
 func (introduced) Later() bool { return true }
 
 func TestNoIntroductionsInCopiesForFoolscap(t *testing.T) {
+	tuple := Tuple{Tuple{&introduced{}}}
 	for _, test := range []struct {
 		whole bool
 		value any
 		fails bool
-	}{{true, box{NewList(&introduced{})}, true}, {true, NewList(&introduced{}), false}, {true, box{&object{1}}, false}, {false, box{&introduced{}}, false}} {
+	}{
+		{true, box{NewList(&introduced{})}, true}, {true, NewList(&introduced{}), false}, {true, box{&object{1}}, false}, {false, box{&introduced{}}, false},
+		{true, NewList(tuple, box{tuple}), true}, {true, NewList(tuple, box{NewList(tuple)}, tuple), false}, {false, NewList(tuple, box{tuple}), false},
+	} {
 		e := NewEncoder(&EncoderConfig{Vocab: 1, Copies: copiesOf(t), WholeAttributes: test.whole, External: plainEncoder.External}, false)
 		e.Value(test.value)
 		_, held, err := e.Finish()
 		assert.Equal(t, test.fails, err != nil, "%v", test.value)
-		assert.Equal(t, test.fails, len(held) == 1, "what was held is to be released")
+		assert.Equal(t, test.fails, len(held) == 1, "what was held is to be released: %v", test.value)
 	}
 }
 

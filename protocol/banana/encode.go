@@ -360,8 +360,13 @@ func (e *Encoder) external(x External) error {
 	e.m.exts = append(e.m.exts, held)
 	e.externs = append(e.externs, x)
 	e.opens++
-	if late, ok := held.(interface{ Later() bool }); ok && e.copies > 0 && e.cfg.WholeAttributes && late.Later() {
-		return e.fail(cannotEncode("an introduction within a value by copy, for which Foolscap would drop the connection"))
+	if late, ok := held.(interface{ Later() bool }); ok && e.cfg.WholeAttributes && late.Later() {
+		if e.copies > 0 {
+			return e.fail(cannotEncode("an introduction within a value by copy, for which Foolscap would drop the connection"))
+		}
+		if len(e.stack) > 0 { // it takes longer than the message
+			e.await(0)
+		}
 	}
 	return nil
 }
@@ -519,8 +524,8 @@ func (e *Encoder) reference(open uint32) error {
 			return e.fail(cannotEncode("a tuple that contains itself"))
 		}
 	}
-	if e.early(open) {
-		return e.fail(cannotEncode("a value by copy that contains itself"))
+	if err := e.early(open); err != nil {
+		return e.fail(err)
 	}
 	e.Open("reference")
 	if e.err == nil {
