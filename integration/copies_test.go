@@ -1,6 +1,8 @@
 package integration
 
 import (
+	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -10,6 +12,7 @@ import (
 	"github.com/foolscap-go/foolscap/integration/internal/pypeer"
 	"github.com/foolscap-go/foolscap/protocol/banana"
 	"github.com/foolscap-go/foolscap/protocol/furl"
+	"github.com/foolscap-go/foolscap/protocol/schema"
 	"github.com/foolscap-go/foolscap/tub"
 )
 
@@ -145,6 +148,33 @@ func TestPythonsSchemaOfACopyIsObeyed(t *testing.T) {
 	_, err := tub.Call[any](within(t), copier, "describe", misplaced{"text"})
 	assert.Equal(t, "foolscap.tokens.Violation", failed(t, err).Type)
 	assert.Equal(t, 1, call[int](t, copier, "echo", 1), "the connection lives")
+}
+
+func TestCopiesOfPythonAreHeldToAnInterface(t *testing.T) {
+	t.Parallel()
+	const text = `copyable("example.Place", x: int(max=%d), y: int, remark: optional(text))`
+	o := options{}
+	o.tub.Copies = copies
+	m := justGo(t, o)
+	copier := m.copier(t)
+	for max, wrong := range map[int]string{1: "", 0: "(example.Place).x of "} {
+		constraint := fmt.Sprintf(text, max)
+		i, err := schema.ParseInterface("interface RICopier.foolscap-go\n  make(what: text) -> " + constraint + "\n  same(values: list(" + constraint + ")) -> bool\n")
+		require.NoError(t, err)
+		copier.Assume(i)
+		_, err = tub.Call[place](within(t), copier, "make", "place")
+		_, sent := tub.Call[bool](within(t), copier, "same", []*place{{X: 1}, {X: 1}})
+		if wrong == "" {
+			assert.NoError(t, errors.Join(err, sent))
+			here := &place{X: 1}
+			assert.True(t, call[bool](t, copier, "same", []*place{here, here}), "one pointer is one object")
+		} else {
+			refused(t, err, tub.Answered, wrong)
+			refused(t, sent, tub.NotSent, wrong)
+		}
+	}
+	_, err := tub.Call[any](within(t), copier, "make", "moment")
+	refused(t, err, tub.Answered, `expected copyable "example.Place", got copyable "example.Moment"`)
 }
 
 func TestAnIntroductionInACopyIsNotSentToPython(t *testing.T) {

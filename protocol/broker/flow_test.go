@@ -855,3 +855,47 @@ func shutdownNow(s *side) {
 	cancel()
 	s.Shutdown(ctx)
 }
+
+// Any object with a method "read" can be taken for a reader, Python's for one.
+func TestReadersThatAnswerWhatTheyWant(t *testing.T) {
+	much := pattern(3*maxBlock, 1)
+	for what, test := range map[string]struct {
+		answer any
+		err    string // or much arrives
+	}{
+		"text":         {"text", "expected bytes"},
+		"a number":     {7, "expected bytes"},
+		"none":         {nil, "expected bytes"},
+		"a reference":  {NewObject("", nil), "expected bytes"},
+		"an error":     {valueError("the disk is broken"), "the disk is broken"},
+		"much at once": {much, ""},
+	} {
+		t.Run(what, func(t *testing.T) {
+			answers := make(chan any, 1)
+			answers <- test.answer
+			c, s := streaming(t, networks[0], true, NewObject("", nil,
+				method("open", func(context.Context) (*Object, error) {
+					return NewObject("", nil, NewMethod("read", func(context.Context, struct{ Size int }) (any, error) {
+						select {
+						case answer := <-answers:
+							err, _ := answer.(error)
+							return answer, err
+						default:
+							return []byte{}, nil
+						}
+					})), nil
+				})))
+			r, err := call[io.ReadCloser](t.Context(), c.root(t), "open")
+			require.NoError(t, err)
+			if test.err == "" {
+				got, err := io.ReadAll(r)
+				require.NoError(t, err)
+				requireSame(t, much, got)
+			} else {
+				_, err := r.Read(make([]byte, 10))
+				require.ErrorContains(t, err, test.err)
+			}
+			noneHeld(t, c, s)
+		})
+	}
+}
