@@ -1,6 +1,8 @@
 package integration
 
 import (
+	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -10,6 +12,7 @@ import (
 	"github.com/foolscap-go/foolscap/integration/internal/pypeer"
 	"github.com/foolscap-go/foolscap/protocol/banana"
 	"github.com/foolscap-go/foolscap/protocol/furl"
+	"github.com/foolscap-go/foolscap/protocol/schema"
 	"github.com/foolscap-go/foolscap/tub"
 )
 
@@ -116,10 +119,20 @@ func TestCopiesThatOneSideDoesNotTake(t *testing.T) {
 		// What Foolscap would drop the connection for does not go out.
 		father := &treeNode{Name: "father"}
 		father.Children = []*treeNode{{Name: "child", Extra: father}}
-		_, err = tub.Call[any](within(t), copier, "echo", father)
-		var e *banana.EncodeError
-		require.ErrorAs(t, err, &e)
-		assert.ErrorContains(t, err, "contains itself")
+		unready := banana.Tuple{nil}
+		pair := &treeNode{Extra: banana.NewList(banana.NewList(unready), &treeNode{Extra: unready})}
+		unready[0] = pair
+		for _, v := range []any{father, pair} {
+			_, err = tub.Call[any](within(t), copier, "echo", v)
+			var e *banana.EncodeError
+			require.ErrorAs(t, err, &e)
+			assert.ErrorContains(t, err, "a value by copy")
+		}
+		// What it can complete in time does.
+		ready := banana.Tuple{nil}
+		ready[0] = &treeNode{Children: []*treeNode{}, Extra: banana.NewList(ready)}
+		back := call[[]*treeNode](t, copier, "echo", []any{ready[0], &treeNode{Children: []*treeNode{}, Extra: ready}})
+		assert.IsType(t, &treeNode{}, back[1].Extra.(banana.Tuple)[0])
 
 		assert.Equal(t, 1, call[int](t, copier, "echo", 1), "the connection lives")
 		assert.Len(t, m.peer.Connections(), 1)
@@ -137,6 +150,33 @@ func TestPythonsSchemaOfACopyIsObeyed(t *testing.T) {
 	assert.Equal(t, 1, call[int](t, copier, "echo", 1), "the connection lives")
 }
 
+func TestCopiesOfPythonAreHeldToAnInterface(t *testing.T) {
+	t.Parallel()
+	const text = `copyable("example.Place", x: int(max=%d), y: int, remark: optional(text))`
+	o := options{}
+	o.tub.Copies = copies
+	m := justGo(t, o)
+	copier := m.copier(t)
+	for max, wrong := range map[int]string{1: "", 0: "(example.Place).x of "} {
+		constraint := fmt.Sprintf(text, max)
+		i, err := schema.ParseInterface("interface RICopier.foolscap-go\n  make(what: text) -> " + constraint + "\n  same(values: list(" + constraint + ")) -> bool\n")
+		require.NoError(t, err)
+		copier.Assume(i)
+		_, err = tub.Call[place](within(t), copier, "make", "place")
+		_, sent := tub.Call[bool](within(t), copier, "same", []*place{{X: 1}, {X: 1}})
+		if wrong == "" {
+			assert.NoError(t, errors.Join(err, sent))
+			here := &place{X: 1}
+			assert.True(t, call[bool](t, copier, "same", []*place{here, here}), "one pointer is one object")
+		} else {
+			refused(t, err, tub.Answered, wrong)
+			refused(t, sent, tub.NotSent, wrong)
+		}
+	}
+	_, err := tub.Call[any](within(t), copier, "make", "moment")
+	refused(t, err, tub.Answered, `expected copyable "example.Place", got copyable "example.Moment"`)
+}
+
 func TestAnIntroductionInACopyIsNotSentToPython(t *testing.T) {
 	t.Parallel()
 	o := options{}
@@ -145,10 +185,17 @@ func TestAnIntroductionInACopyIsNotSentToPython(t *testing.T) {
 	third := startTub(t, identity(t, pypeer.Middling), tub.Options{})
 	listen(t, third)
 	gift := connect(t, m.tub, register(t, third, newDesk().object))
-	_, err := tub.Call[any](within(t), m.copier(t), "describe", &treeNode{Extra: banana.NewList(gift)})
-	var e *banana.EncodeError
-	require.ErrorAs(t, err, &e)
-	assert.ErrorContains(t, err, "an introduction within a value by copy")
+	copier, given := m.copier(t), banana.Tuple{gift}
+	for text, v := range map[string]any{
+		"an introduction within a value by copy": &treeNode{Extra: banana.NewList(gift)},
+		"before it is complete":                  banana.NewList(given, &treeNode{Extra: given}),
+	} {
+		_, err := tub.Call[any](within(t), copier, "describe", v)
+		var e *banana.EncodeError
+		require.ErrorAs(t, err, &e)
+		assert.ErrorContains(t, err, text)
+	}
+	assert.Equal(t, 2, len(call[[]any](t, copier, "describe", banana.NewList(given, &treeNode{Extra: banana.NewList(given)}))))
 	assert.Equal(t, 3, call[int](t, m.root, "add", 1, 2), "the connection lives")
 }
 

@@ -55,6 +55,41 @@ func TestWhatOneSideStoresTheOtherOneReads(t *testing.T) {
 	}
 }
 
+func TestStoredCopies(t *testing.T) {
+	t.Parallel()
+	o := options{}
+	o.tub.Copies = copies
+	m := justGo(t, o)
+	copier := m.copier(t)
+	for _, made := range []string{"place", "twice", "moment", "nested", "failure"} {
+		there := any(banana.NewList(call[any](t, copier, "make", made)))
+		read, err := tub.Unserialize[any](t.Context(), m.tub, call[[]byte](t, copier, "store", made))
+		require.NoError(t, err, made)
+		assert.Equal(t, there, banana.NewList(read), made)
+
+		data, err := m.tub.Serialize(there)
+		require.NoError(t, err, made)
+		assert.Equal(t, notationOf(t, call[any](t, copier, "describe", there)), notationOf(t, call[any](t, copier, "restore", data)), made)
+		read, err = tub.Unserialize[any](t.Context(), m.tub, data)
+		require.NoError(t, err, made)
+		assert.Equal(t, there, read, made)
+	}
+	_, err := tub.Unserialize[any](t.Context(), m.tub, call[[]byte](t, copier, "store", "unknown"))
+	assert.ErrorContains(t, err, `copyable of the unknown class "example.Unknown"`)
+
+	here := &place{X: 1}
+	data, err := m.tub.Serialize([]*place{here, here})
+	require.NoError(t, err)
+	places, err := tub.Unserialize[[]*place](t.Context(), m.tub, data)
+	require.NoError(t, err)
+	assert.Same(t, places[0], places[1])
+	data, err = m.tub.Serialize([]any{&treeNode{Extra: m.root}})
+	require.NoError(t, err)
+	nodes, err := tub.Unserialize[[]treeNode](t.Context(), m.tub, data)
+	require.NoError(t, err)
+	assert.Equal(t, 3, call[int](t, nodes[0].Extra.(*tub.Ref), "add", 1, 2), "a reference within")
+}
+
 func TestStoredReferencesLeadToTheirObjects(t *testing.T) {
 	t.Parallel()
 	peer := pypeer.Start(t, pypeer.Options{})

@@ -383,5 +383,12 @@ class Copier(Offered):
         """What comes back when a value is sent to be echoed."""
         return ref.callRemote("echo", copies.MAKERS[text(what)]()).addCallback(copies.describe)
 
+    def remote_store(self, what):
+        """The bytes as which the Tub stores what is made."""
+        return self.world.tub.serialize(copies.MAKERS[text(what)]())
+
+    def remote_restore(self, data):
+        return self.world.tub.unserialize(data).addCallback(copies.describe)
+
 
 KINDS = {"root": Root, "copier": Copier, "child": Child, "peer": Peer, "visitor": Visitor, "source": Source}

@@ -177,42 +177,52 @@ func (d *Decoder) assign(at *ref, v reflect.Value, c *Codec) error {
 // two targets. It goes by way of its encoding, which is charged like a second
 // copy.
 func (d *Decoder) convert(at *ref, v reflect.Value, c *Codec) error {
-	l := d.limits
-	l.MaxMessage = int(max(1, int64(l.MaxMessage)-d.cost))
-	e := NewEncoder(&EncoderConfig{Vocab: 1, Limits: l, Copies: d.cfg.Copies, External: func(x External) (any, error) { return x, nil }}, false)
-	e.Open("answer")
-	d.markUnfinished(e)
-	switch src := at.rv; {
-	case at.val != nil:
-		e.Value(at.val)
-	case at.tuple:
-		e.open("tuple", true)
-		for i := range src.Len() {
-			e.Value(src.Index(i).Interface())
+	sub, err := d.again(c.typ.String(), func(e *Encoder) {
+		switch src := at.rv; {
+		case at.val != nil:
+			e.Value(at.val)
+		case at.tuple:
+			e.open("tuple", true)
+			for i := range src.Len() {
+				e.Value(src.Index(i).Interface())
+			}
+			e.Close()
+		default:
+			e.Value(src.Interface())
 		}
-		e.Close()
-	default:
-		e.Value(src.Interface())
-	}
-	e.Close()
-	m, _, err := e.Finish()
+	})
 	if err != nil {
-		return &Violation{Reason: "a shared value cannot be used as " + c.typ.String(), Err: err}
-	}
-	defer m.Free()
-	if err := d.charge(2 * int64(m.size)); err != nil {
-		return err
-	}
-	cfg := *d.cfg
-	cfg.Limits = l
-	sub := m.decoder(&cfg)
-	if _, err := sub.Begin(); err != nil {
 		return err
 	}
 	if err := c.Decode(sub, v, nil); err != nil {
 		return err
 	}
 	return d.charge(sub.cost)
+}
+
+// again returns a Decoder of something that was read and is written anew, for
+// another purpose.
+func (d *Decoder) again(purpose string, write func(*Encoder)) (*Decoder, error) {
+	l := d.limits
+	l.MaxMessage = int(max(1, int64(l.MaxMessage)-d.cost))
+	e := NewEncoder(&EncoderConfig{Vocab: 1, Limits: l, Copies: d.cfg.Copies, External: func(x External) (any, error) { return x, nil }}, false)
+	e.Open("answer")
+	d.markUnfinished(e)
+	write(e)
+	e.Close()
+	m, _, err := e.Finish()
+	if err != nil {
+		return nil, &Violation{Reason: "a shared value cannot be used as " + purpose, Err: err}
+	}
+	defer m.Free()
+	if err := d.charge(2 * int64(m.size)); err != nil {
+		return nil, err
+	}
+	cfg := *d.cfg
+	cfg.Limits = l
+	sub := m.decoder(&cfg)
+	_, err = sub.Begin()
+	return sub, err
 }
 
 // markUnfinished makes e refuse what is still being read: a copy of it would

@@ -224,28 +224,61 @@ func (e *Encoder) copy(c *Copy, v reflect.Value) error {
 	return e.Close()
 }
 
-// early reports whether the receiver of a reference to a sequence that is open
-// could not make anything of it yet.
-func (e *Encoder) early(open uint32) bool {
-	if e.copies == 0 {
-		return false
+// early returns why the receiver of a reference to a sequence could not make
+// anything of it yet, or nil.
+func (e *Encoder) early(open uint32) error {
+	if e.copies == 0 && !e.cfg.WholeAttributes {
+		return nil
 	}
-	i := slices.IndexFunc(e.stack, func(f frame) bool { return f.open == open })
-	if i < 0 {
-		return false
+	early := cannotEncode("a value by copy that contains itself")
+	at := func(open uint32) int {
+		return slices.IndexFunc(e.stack, func(f frame) bool { return f.open == open })
 	}
-	to := e.stack[i]
-	if to.copy != nil && to.copy.decode != nil {
-		return true
+	i := at(open)
+	switch waits, ok := e.waits[open]; {
+	case i >= 0:
+		to := e.stack[i]
+		if to.copy != nil && to.copy.decode != nil {
+			return early
+		}
+		if to.copy == nil && !to.frozen {
+			return nil
+		}
+	case ok:
+		i = at(waits)
+		early = cannotEncode("a tuple as an attribute of a value by copy, before it is complete: Foolscap would drop the connection")
 	}
-	if !e.cfg.WholeAttributes || to.copy == nil && !to.frozen {
-		return false
+	if i < 0 || !e.cfg.WholeAttributes {
+		return nil
 	}
+	if in := e.stack[e.await(i)]; in.frozen || in.copy != nil {
+		return early
+	}
+	return nil
+}
+
+// await notes that what comes next is there only when the sequence at place i of
+// the stack has ended, and returns the place of what does not wait for it: all
+// within that are tuples do.
+func (e *Encoder) await(i int) int {
+	on := e.stack[i].open
 	in := len(e.stack) - 1
-	for in > i && e.stack[in].frozen {
-		in--
+	for ; in > i && e.stack[in].frozen; in-- {
+		tuple := e.stack[in].open
+		if old, ok := e.waits[tuple]; ok && old <= on {
+			continue
+		}
+		if e.waits == nil {
+			e.waits = make(map[uint32]uint32)
+		}
+		e.waits[tuple] = on
+		for within, old := range e.waits { // what waits for the tuple does so as long
+			if within > tuple && old > on {
+				e.waits[within] = on
+			}
+		}
 	}
-	return e.stack[in].copy != nil
+	return in
 }
 
 // copyable reads a value by copy into v, whatever it is.

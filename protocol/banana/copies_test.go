@@ -256,6 +256,26 @@ func TestCyclesOfCopies(t *testing.T) {
 		_, err := encodeCopies(cfg, v)
 		assert.ErrorContains(t, err, "a value by copy that contains itself", name)
 	}
+	// A tuple that has ended is not complete before what it refers to is.
+	waits := Tuple{nil}
+	root := &family{Name: "root", Extra: NewList(NewList(waits), &family{Extra: waits})}
+	waits[0] = root
+	inner, outer := Tuple{nil}, Tuple{nil, nil}
+	inner[0], outer[0], outer[1] = outer, NewList(inner), &family{Extra: inner}
+	inmost, middle, outmost := Tuple{nil, nil}, Tuple{nil, nil}, Tuple{nil, nil}
+	inmost[0], middle[0], middle[1] = middle, NewList(inmost), outmost
+	outmost[0], outmost[1] = NewList(middle), &family{Extra: Tuple{inmost}}
+	for name, v := range map[string]any{"for the value": root, "for a tuple": outer, "for a tuple that waits": outmost} {
+		_, err := encodeCopies(cfg, v)
+		assert.ErrorContains(t, err, "a tuple as an attribute of a value by copy, before it is complete", name)
+		before := cfg
+		before.WholeAttributes = false
+		_, err = encodeCopies(before, v)
+		assert.NoError(t, err, name)
+	}
+	root.Extra = NewList(waits, &family{Extra: NewList(waits)})
+	_, err = encodeCopies(cfg, NewList(root, &family{Extra: waits}))
+	require.NoError(t, err, "a list can hold it, and what is complete can be an attribute")
 	_, err = encodeCopies(cfg, Tuple{&family{Name: "x", Extra: Tuple{}}, Tuple{}})
 	require.NoError(t, err, "what is complete can be referred to")
 	in, err = encodeCopies(cfg, own)
@@ -271,16 +291,20 @@ type introduced struct{ object }
 func (introduced) Later() bool { return true }
 
 func TestNoIntroductionsInCopiesForFoolscap(t *testing.T) {
+	tuple := Tuple{Tuple{&introduced{}}}
 	for _, test := range []struct {
 		whole bool
 		value any
 		fails bool
-	}{{true, box{NewList(&introduced{})}, true}, {true, NewList(&introduced{}), false}, {true, box{&object{1}}, false}, {false, box{&introduced{}}, false}} {
+	}{
+		{true, box{NewList(&introduced{})}, true}, {true, NewList(&introduced{}), false}, {true, box{&object{1}}, false}, {false, box{&introduced{}}, false},
+		{true, NewList(tuple, box{tuple}), true}, {true, NewList(tuple, box{NewList(tuple)}, tuple), false}, {false, NewList(tuple, box{tuple}), false},
+	} {
 		e := NewEncoder(&EncoderConfig{Vocab: 1, Copies: copiesOf(t), WholeAttributes: test.whole, External: plainEncoder.External}, false)
 		e.Value(test.value)
 		_, held, err := e.Finish()
 		assert.Equal(t, test.fails, err != nil, "%v", test.value)
-		assert.Equal(t, test.fails, len(held) == 1, "what was held is to be released")
+		assert.Equal(t, test.fails, len(held) == 1, "what was held is to be released: %v", test.value)
 	}
 }
 

@@ -72,6 +72,7 @@ type Decoder struct {
 	fresh   string // the type of the innermost sequence, while nothing in it has been read
 	body    int    // bytes of a body that nobody has read yet
 	skip    bool
+	states  bool // values by copy become *copyState
 
 	limits   Limits
 	tokens   int

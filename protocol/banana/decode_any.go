@@ -83,13 +83,17 @@ func (d *Decoder) any(h *head, t Taster) (v any, wait *ref, err error) {
 		s := new(FrozenSet)
 		v, err = s, d.filled(h, refFrozen, s, func() error { return d.anyMembers(h.child, &s.members) })
 	case "copyable":
-		if d.cfg.Copies == nil {
+		switch {
+		case d.states:
+			c := new(copyState)
+			v, err = c, d.filled(h, refOpen, c, func() error { return d.copyState(h, c) })
+		case d.cfg.Copies == nil:
 			v, err = d.external(h)
-			break
+		default:
+			x := reflect.New(anyType).Elem()
+			err = d.copyable(h, x)
+			v = x.Interface()
 		}
-		x := reflect.New(anyType).Elem()
-		err = d.copyable(h, x)
-		v = x.Interface()
 	default:
 		v, err = d.external(h)
 	}

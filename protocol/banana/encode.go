@@ -61,9 +61,13 @@ type Encoder struct {
 	stack    []frame
 	pointers int // that are being followed
 	copies   int // that are open
-	seen     []identity
-	where    map[identity]uint32 // once seen is long
-	externs  []External          // of the message, in their order
+	// waits has the tuples that lack something when they end, and the outermost
+	// sequence that has to end before they are complete. Only WholeAttributes
+	// needs it.
+	waits   map[uint32]uint32
+	seen    []identity
+	where   map[identity]uint32 // once seen is long
+	externs []External          // of the message, in their order
 }
 
 // frame is one open sequence.
@@ -357,8 +361,13 @@ func (e *Encoder) external(x External) error {
 	e.m.exts = append(e.m.exts, held)
 	e.externs = append(e.externs, x)
 	e.opens++
-	if late, ok := held.(interface{ Later() bool }); ok && e.copies > 0 && e.cfg.WholeAttributes && late.Later() {
-		return e.fail(cannotEncode("an introduction within a value by copy, for which Foolscap would drop the connection"))
+	if late, ok := held.(interface{ Later() bool }); ok && e.cfg.WholeAttributes && late.Later() {
+		if e.copies > 0 {
+			return e.fail(cannotEncode("an introduction within a value by copy, for which Foolscap would drop the connection"))
+		}
+		if len(e.stack) > 0 { // it takes longer than the message
+			e.await(0)
+		}
 	}
 	return nil
 }
@@ -529,8 +538,8 @@ func (e *Encoder) reference(open uint32) error {
 			return e.fail(cannotEncode("a tuple that contains itself"))
 		}
 	}
-	if e.early(open) {
-		return e.fail(cannotEncode("a value by copy that contains itself"))
+	if err := e.early(open); err != nil {
+		return e.fail(err)
 	}
 	e.Open("reference")
 	if e.err == nil {

@@ -176,7 +176,7 @@ func (r *replay) open(opentype string) (err error) {
 // isPlain reports whether a Decoder itself knows the type of a sequence.
 func isPlain(opentype string) bool {
 	switch opentype {
-	case "none", "boolean", "unicode", "decimal", "reference", "list", "tuple", "dict", "set", "immutable-set":
+	case "none", "boolean", "unicode", "decimal", "reference", "list", "tuple", "dict", "set", "immutable-set", "copyable":
 		return true
 	}
 	return false
@@ -241,6 +241,7 @@ func (e *Encoder) tasteDecoded(from Mark, t Taster) error {
 			}
 		}
 	}})
+	d.states = true
 	entered := 0
 	for d.pos < at {
 		if entered < len(e.stack) && d.opens == uint64(e.stack[entered].open) && d.peek() == TypeOpen {

@@ -405,10 +405,14 @@ func TestAReaderIsClosedWhenNobodyWillReadIt(t *testing.T) {
 		close(g.open)
 		eventually(t, "the late answer is there", func() bool { return s.Tables().Inbound == 0 })
 		within(t, "it is closed", given[0].closed)
+		// Nobody wants an answer.
+		require.NoError(t, root.Send(t.Context(), "open", Args{}))
+		within(t, "the method runs", g.entered)
+		within(t, "it is closed", given[1].closed)
 		// The answer is not what is expected.
 		_, err = call[int](t.Context(), root, "open")
 		require.Error(t, err)
-		within(t, "it is closed", given[1].closed)
+		within(t, "it is closed", given[2].closed)
 		noneHeld(t, c, s)
 	})
 }
@@ -681,6 +685,8 @@ func TestCreditOfAStreamOfOurs(t *testing.T) {
 	require.Contains(t, p.receive().attribute("value"), "a stream 5 already")
 	p.send(callSeq(6, 1, "stream", -1))
 	require.Contains(t, p.receive().attribute("value"), "a credit of -1 bytes")
+	p.send(callSeq(6, 1, "stream", 0)) // it would never begin
+	require.Contains(t, p.receive().attribute("value"), "a credit of 0 bytes")
 	p.send(callSeq(0, 1, "stream", 1)) // nobody to tell
 	p.send(seq{"credit", 5, 2})
 	p.expect("OPEN() STRING(5,b'chunk') INT(5) STRING(2,b'\\x00\\x00') CLOSE()")
@@ -717,4 +723,179 @@ func TestPullingFromASource(t *testing.T) {
 	require.Equal(t, "builtins.ValueError", m.attribute("type"))
 	p.send(callSeq(2, 1, "stream", 100))
 	require.Contains(t, p.receive().attribute("value"), "no method")
+}
+
+func TestAConnectionEndsWhileItsStreamWaitsForThatOfAnother(t *testing.T) {
+	g := newGate()
+	o := NewSource(readerFunc(func([]byte) (int, error) { g.pass("read"); return 0, io.EOF }))
+	first, p := withStreams(t, nil)
+	first.publish(1, o)
+	p.send(callSeq(5, 1, "stream", 10))
+	within(t, "it is read over one connection", g.entered)
+	second, q := withStreams(t, nil)
+	second.publish(1, o)
+	for _, req := range []int{6, 7} {
+		q.send(callSeq(req, 1, "stream", 10))
+	}
+	eventually(t, "the others wait", func() bool { o.source.mu.Lock(); defer o.source.mu.Unlock(); return len(o.source.waiting) == 2 })
+	q.conn.Close()
+	within(t, "the connection has ended", second.Done())
+	require.Zero(t, second.conf.Account.Used())
+	p.send(callSeq(8, 1, "read", 10))
+	close(g.open)
+	for range 2 {
+		require.Equal(t, "answer", p.receive().kind())
+	}
+}
+
+func TestWritersThatMiscountDoNoHarm(t *testing.T) {
+	onStreams(t, func(t *testing.T, n network, both bool) {
+		c, s := streaming(t, n, both, library(func() io.ReadCloser { return io.NopCloser(strings.NewReader("abc")) }))
+		for _, count := range []int{-1, 4} {
+			r, err := call[io.ReadCloser](t.Context(), c.root(t), "open")
+			require.NoError(t, err)
+			_, err = io.Copy(writerFunc(func([]byte) (int, error) { return count, nil }), r)
+			require.ErrorContains(t, err, fmt.Sprintf("has written %d of 3 bytes", count))
+			got, err := io.ReadAll(r)
+			require.NoError(t, err)
+			require.Equal(t, "abc", string(got))
+		}
+		noneHeld(t, c, s)
+	})
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
+// However a transfer ends, nothing of it is left.
+func TestNothingIsLeftOfATransfer(t *testing.T) {
+	type transfer struct {
+		c, s   *side
+		r      io.ReadCloser // of whom has asked
+		source *probe        // that it reads
+		cancel func()        // the context of the call by which it got that
+	}
+	data := pattern(300_000, 1)
+	fails := func(read readerFunc) func() io.Reader {
+		return func() io.Reader { return io.MultiReader(bytes.NewReader(data), read) }
+	}
+	withLast := func(err error) func() io.Reader {
+		return func() io.Reader {
+			return iotest.DataErrReader(io.MultiReader(bytes.NewReader(data), iotest.ErrReader(err)))
+		}
+	}
+	for what, test := range map[string]struct {
+		source func() io.Reader // zeros if it is nil
+		ends   func(t *testing.T, x transfer)
+		lost   bool // with the connection
+	}{
+		"the end":                      {source: fails(func([]byte) (int, error) { return 0, io.EOF })},
+		"an end with the last bytes":   {source: withLast(io.EOF)},
+		"an error":                     {source: fails(func([]byte) (int, error) { return 0, io.ErrUnexpectedEOF })},
+		"an error with the last bytes": {source: withLast(io.ErrUnexpectedEOF)},
+		"a panic":                      {source: fails(func([]byte) (int, error) { panic("no") })},
+		"the end of a goroutine":       {source: fails(func([]byte) (int, error) { runtime.Goexit(); return 0, nil })},
+		"no progress":                  {source: fails(func([]byte) (int, error) { return 0, nil })},
+		"a count that is too large":    {source: fails(func(p []byte) (int, error) { return len(p) + 1, nil })},
+		"a count below zero":           {source: fails(func([]byte) (int, error) { return -1, nil })},
+		"Close":                        {ends: func(t *testing.T, x transfer) { x.r.Close() }},
+		"Close twice at a time":        {ends: func(t *testing.T, x transfer) { go x.r.Close(); x.r.Close() }},
+		"Close while it is being read": {ends: func(t *testing.T, x transfer) { go x.r.Close(); io.Copy(io.Discard, x.r) }},
+		"a context that has ended":     {ends: func(t *testing.T, x transfer) { x.cancel(); x.r.Close() }},
+		"a writer that fails": {ends: func(t *testing.T, x transfer) {
+			io.Copy(writerFunc(func([]byte) (int, error) { return 0, io.ErrShortWrite }), x.r)
+			x.r.Close()
+		}},
+		"the end of the connection":    {ends: func(t *testing.T, x transfer) { x.c.Close(nil) }, lost: true},
+		"its loss":                     {ends: func(t *testing.T, x transfer) { x.s.conn.Close() }, lost: true},
+		"its end at the other side":    {ends: func(t *testing.T, x transfer) { x.s.Close(nil) }, lost: true},
+		"a Shutdown without patience":  {ends: func(t *testing.T, x transfer) { shutdownNow(x.s) }, lost: true},
+		"a Shutdown at the other side": {ends: func(t *testing.T, x transfer) { shutdownNow(x.c) }, lost: true},
+		"its end when nobody reads on": {ends: func(t *testing.T, x transfer) { x.s.Close(nil); <-x.c.Done(); x.r.Close() }, lost: true},
+	} {
+		t.Run(what, func(t *testing.T) {
+			onStreams(t, func(t *testing.T, n network, both bool) {
+				x := transfer{source: newProbe(zeros{})}
+				if test.source != nil {
+					x.source.Reader = test.source()
+				}
+				x.c, x.s = streaming(t, n, both, library(func() io.ReadCloser { return x.source }))
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				x.cancel = cancel
+				var err error
+				x.r, err = call[io.ReadCloser](ctx, x.c.root(t), "open")
+				require.NoError(t, err)
+				_, err = io.ReadFull(x.r, make([]byte, 100_000))
+				require.NoError(t, err)
+				if test.ends != nil {
+					test.ends(t, x)
+				}
+				if test.source != nil || test.lost {
+					io.Copy(io.Discard, x.r)
+				}
+				within(t, "it is closed", x.source.closed)
+				if !test.lost {
+					noneHeld(t, x.c, x.s)
+					_, err = call[int](t.Context(), x.c.root(t), "add", 1, 2)
+					require.NoError(t, err)
+				}
+				for _, s := range []*side{x.c, x.s} {
+					eventually(t, "all memory is free", func() bool { return s.conf.Account.Used() == 0 })
+				}
+			})
+		})
+	}
+}
+
+// shutdownNow shuts down without waiting for anybody.
+func shutdownNow(s *side) {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	s.Shutdown(ctx)
+}
+
+// Any object with a method "read" can be taken for a reader, Python's for one.
+func TestReadersThatAnswerWhatTheyWant(t *testing.T) {
+	much := pattern(3*maxBlock, 1)
+	for what, test := range map[string]struct {
+		answer any
+		err    string // or much arrives
+	}{
+		"text":         {"text", "expected bytes"},
+		"a number":     {7, "expected bytes"},
+		"none":         {nil, "expected bytes"},
+		"a reference":  {NewObject("", nil), "expected bytes"},
+		"an error":     {valueError("the disk is broken"), "the disk is broken"},
+		"much at once": {much, ""},
+	} {
+		t.Run(what, func(t *testing.T) {
+			answers := make(chan any, 1)
+			answers <- test.answer
+			c, s := streaming(t, networks[0], true, NewObject("", nil,
+				method("open", func(context.Context) (*Object, error) {
+					return NewObject("", nil, NewMethod("read", func(context.Context, struct{ Size int }) (any, error) {
+						select {
+						case answer := <-answers:
+							err, _ := answer.(error)
+							return answer, err
+						default:
+							return []byte{}, nil
+						}
+					})), nil
+				})))
+			r, err := call[io.ReadCloser](t.Context(), c.root(t), "open")
+			require.NoError(t, err)
+			if test.err == "" {
+				got, err := io.ReadAll(r)
+				require.NoError(t, err)
+				requireSame(t, much, got)
+			} else {
+				_, err := r.Read(make([]byte, 10))
+				require.ErrorContains(t, err, test.err)
+			}
+			noneHeld(t, c, s)
+		})
+	}
 }

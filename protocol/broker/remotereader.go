@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"reflect"
 	"runtime"
@@ -118,6 +119,9 @@ func (r *Reader) WriteTo(w io.Writer) (written int64, err error) {
 			return written, err
 		}
 		n, err := w.Write(b)
+		if n < 0 || n > len(b) {
+			n, err = 0, errors.Join(err, fmt.Errorf("a %T that has written %d of %d bytes", w, n, len(b)))
+		}
 		r.used(n)
 		written += int64(n)
 		if err == nil && n < len(b) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 
 	"github.com/foolscap-go/foolscap/protocol/banana"
@@ -25,12 +26,13 @@ const (
 type source struct {
 	r io.Reader
 
-	mu     sync.Mutex
-	held   int           // by how many connections
-	last   chan struct{} // closed when those who have come so far have read
-	why    error         // nothing more is read: io.EOF, the reader's error, or why it was stopped
-	gone   chan struct{} // closed with that
-	closed sync.Once
+	mu      sync.Mutex
+	held    int             // by how many connections
+	reading bool            // somebody reads
+	waiting []chan struct{} // who reads next, in order
+	why     error           // nothing more is read: io.EOF, the reader's error, or why it was stopped
+	gone    chan struct{}   // closed with that
+	closed  sync.Once
 }
 
 // NewSource returns an Object that stands for a reader. The reader is read by one
@@ -38,8 +40,7 @@ type source struct {
 // failed, or nobody holds the Object any more, since it was released or the
 // connection is lost. Close may be called during Read.
 func NewSource(r io.Reader) *Object {
-	s := &source{r: r, last: make(chan struct{}), gone: make(chan struct{})}
-	close(s.last)
+	s := &source{r: r, gone: make(chan struct{})}
 	o := NewObject(sourceInterface, r, NewMethod("read", s.pull), NewMethod("stream", s.stream))
 	o.source = s
 	return o
@@ -123,17 +124,41 @@ func (s *source) ended() error {
 func (s *source) queue(ctx context.Context) (leave func(), err error) {
 	mine := make(chan struct{})
 	s.mu.Lock()
-	before := s.last
-	s.last = mine
+	if s.reading {
+		s.waiting = append(s.waiting, mine)
+	} else {
+		s.reading = true
+		close(mine)
+	}
 	s.mu.Unlock()
 	ReleaseTurn(ctx)
-	leave = func() { close(mine) }
 	select {
-	case <-before:
-		return leave, nil
-	case <-s.gone: // nor do those behind read anything
-		leave()
-		return nil, s.ended()
+	case <-mine:
+		return s.leave, nil
+	case <-s.gone:
+		err = s.ended()
+	case <-ctx.Done(): // who is before may be of another connection
+		err = context.Cause(ctx)
+	}
+	s.mu.Lock()
+	i := slices.Index(s.waiting, mine)
+	if i >= 0 {
+		s.waiting = slices.Delete(s.waiting, i, i+1)
+	}
+	s.mu.Unlock()
+	if i < 0 {
+		s.leave()
+	}
+	return nil, err
+}
+
+// leave lets the next one read.
+func (s *source) leave() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.reading = len(s.waiting) > 0; s.reading {
+		close(s.waiting[0])
+		s.waiting = slices.Delete(s.waiting, 0, 1)
 	}
 }
 
@@ -209,7 +234,7 @@ func (s *source) stream(ctx context.Context, a struct{ Credit int64 }) (none str
 	if in == nil || !in.b.flows || in.req == 0 {
 		return none, &noMethod{"stream"}
 	}
-	if a.Credit < 0 || a.Credit > maxCredit {
+	if a.Credit <= 0 || a.Credit > maxCredit {
 		return none, outOfRange(fmt.Sprintf("a credit of %d bytes", a.Credit))
 	}
 	b, f := in.b, &outflow{credit: a.Credit, more: make(chan struct{}, 1)}

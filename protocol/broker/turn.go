@@ -341,12 +341,26 @@ func (b *Broker) answer(req int64, by *Method, result any, err error, written bo
 	b.answerThen(req, by, result, err, written, func(error) {})
 }
 
+// discard closes the readers in a result that nobody has asked for.
+func (b *Broker) discard(result any) {
+	e := banana.NewEncoder(&b.encC, true)
+	e.Value(result)
+	m, held, err := e.Finish()
+	if err == nil {
+		defer m.Free()
+		held = m.Externals()
+	}
+	b.releaseHeld(held)
+}
+
 // answerThen is answer that calls then in the moment in which the answer, or the
 // error, gets its place in the queue. mu is held during the call.
 func (b *Broker) answerThen(req int64, by *Method, result any, err error, written bool, then func(sent error)) {
 	if req == 0 {
 		if err != nil {
 			b.log.Debug("a call without answer failed", "peer", b.peer.Short(), "error", err)
+		} else {
+			b.discard(result)
 		}
 		return
 	}

@@ -10,6 +10,11 @@ import (
 // already, so that a part which occurs many times is looked at once, and room
 // that is used again. The zero value is ready. It is for one goroutine.
 type Tasting struct {
+	// CopyState returns what a value that has arrived by copy, as a value of its
+	// Go type, is made of: a [Copied]; nil for any other value. Without it such a
+	// value satisfies nothing but Any when it is shown by a "reference".
+	CopyState func(v any) (any, error)
+
 	walk   walk
 	free   []*level
 	lent   []*level // to those who called Taster
@@ -33,7 +38,7 @@ func (t *Tasting) Taster(c Constraint) banana.Taster {
 
 // Reset makes the Tasting ready for the next message.
 func (t *Tasting) Reset() {
-	t.walk.memo, t.unsure = nil, nil
+	t.walk.memo, t.walk.states, t.unsure = nil, nil, nil
 	t.free = append(t.free, t.lent...)
 	t.free = t.free[:min(len(t.free), maxLevels)]
 	clear(t.lent)
@@ -215,9 +220,9 @@ func (l *level) Value(v any, growing func(any) bool) error {
 	switch l.at {
 	case inShared:
 		w := &l.t.walk
-		w.growing, w.cycle = growing, nil
+		w.growing, w.copyState, w.cycle = growing, l.t.CopyState, nil
 		err := w.check(l.c, v)
-		w.growing, w.cycle = nil, nil
+		w.growing, w.copyState, w.cycle = nil, nil, nil
 		return err
 	case inReference:
 		return l.c.(RemoteInterface).reference(l.t, l.opentype, v)

@@ -2,6 +2,7 @@ package schema
 
 import (
 	"errors"
+	"reflect"
 	"slices"
 	"strconv"
 	"unsafe"
@@ -15,6 +16,9 @@ type walk struct {
 	path []identity
 	// growing reports whether a value is still being read; nil says no.
 	growing func(v any) bool
+	// copyState is that of the Tasting, and states what it has returned.
+	copyState func(v any) (any, error)
+	states    map[any]any
 	// cycle is the value in which the last cycle was found, until it turns
 	// out that this does not matter.
 	cycle any
@@ -53,6 +57,10 @@ func identityOf(v any) identity {
 		if len(v) > 0 {
 			return identity{unsafe.Pointer(unsafe.SliceData(v)), len(v)}
 		}
+	case Copied:
+		if rv := reflect.ValueOf(v); rv.Kind() == reflect.Pointer {
+			return identity{rv.UnsafePointer(), 0}
+		}
 	}
 	return identity{}
 }
@@ -69,6 +77,15 @@ func check(c Constraint, v any) error { return new(walk).check(c, v) }
 // it objects.
 func (w *walk) check(c Constraint, v any) error {
 	k := kindOfValue(v)
+	if k == kindOther && c.kinds() != everyKind {
+		state, err := w.stateOf(v)
+		if err != nil {
+			return err
+		}
+		if state != nil {
+			v, k = state, kindOfValue(state)
+		}
+	}
 	switch all := c.kinds(); {
 	case all&k == 0 && k == kindOther && w.growing != nil && w.growing(v):
 		return errCycle()
@@ -118,6 +135,25 @@ func (w *walk) check(c Constraint, v any) error {
 		w.memo[key] = verdict{}
 	}
 	return err
+}
+
+// stateOf returns what a value by copy is made of, or nil if v is something else.
+func (w *walk) stateOf(v any) (any, error) {
+	if w.copyState == nil || reflect.ValueOf(v).Kind() != reflect.Pointer || w.growing != nil && w.growing(v) {
+		return nil, nil
+	}
+	if state, ok := w.states[v]; ok {
+		return state, nil
+	}
+	state, err := w.copyState(v)
+	if err != nil || state == nil {
+		return nil, err
+	}
+	if w.states == nil {
+		w.states = make(map[any]any)
+	}
+	w.states[v] = state
+	return state, nil
 }
 
 // again returns a copy of an objection, to which others can add where it is.
