@@ -325,7 +325,7 @@ func (in *inbound) arguments() error {
 	ptr, v := in.method.newArgs()
 	in.ptr = ptr
 	args := in.late.args
-	if in.method.plan.raw {
+	if p := in.method.plan; p.raw && p.schema == nil {
 		*ptr.(*Args) = args
 		return nil
 	}

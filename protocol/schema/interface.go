@@ -43,7 +43,8 @@ type Arg struct {
 	Constraint Constraint
 	// Optional says that it may be absent.
 	Optional bool
-	// Default is what stands for it when it is absent, or nil.
+	// Default is what stands for it when it is absent, or nil: a scalar, whose
+	// integers are int, int64 or *big.Int.
 	Default any
 }
 
@@ -112,6 +113,8 @@ func (m *Method) Validate() error {
 			return fmt.Errorf("method %q: argument %q says Optional in its Constraint, not in the Arg", m.Name, a.Name)
 		case a.Default != nil && !a.Optional:
 			return fmt.Errorf("method %q: argument %q has a default and is not optional", m.Name, a.Name)
+		case literalText(a.Default) == noLiteral:
+			return fmt.Errorf("method %q: the default of %q is %T, which is no scalar", m.Name, a.Name, a.Default)
 		case a.Default != nil:
 			if err := orAny(a.Constraint).Check(a.Default); err != nil {
 				return fmt.Errorf("method %q: the default of %q: %w", m.Name, a.Name, err)
