@@ -15,7 +15,7 @@ import (
 type Interface struct {
 	// Name is the name on the wire, such as "RICalculator.example.org".
 	Name string
-	// Extends are the names of the interfaces that it extends, directly or not.
+	// Extends are the names of all interfaces that it extends, directly or not.
 	Extends []string
 	// Methods are its methods, those that it has from others included.
 	Methods []*Method
@@ -51,9 +51,15 @@ type Arg struct {
 // NewInterface returns an interface, or an error if a name is bad or there
 // twice.
 func NewInterface(name string, extends []string, methods ...*Method) (*Interface, error) {
-	for _, n := range append([]string{name}, extends...) {
-		if !isInterfaceName(n) {
+	if !isInterfaceName(name) {
+		return nil, fmt.Errorf("schema: %.100q cannot be the name of an interface", name)
+	}
+	for i, n := range extends {
+		switch {
+		case !isInterfaceName(n):
 			return nil, fmt.Errorf("schema: %.100q cannot be the name of an interface", n)
+		case n == name || slices.Contains(extends[:i], n):
+			return nil, fmt.Errorf("schema: %s extends %s twice, or is that itself", name, n)
 		}
 	}
 	seen := make(map[string]bool)

@@ -145,6 +145,9 @@ func (w *writer) overrides(d *declaration, tub string) string {
 		}
 	}
 	var all string
+	if len(d.schema.Extends) > 0 {
+		all = fmt.Sprintf(",\n%s.Extends(%s)", tub, quoted(d.schema.Extends))
+	}
 	for _, other := range d.refers {
 		all += fmt.Sprintf(",\n%s.Refers[%s](%q)", tub, other.name, other.wire)
 	}
@@ -158,6 +161,14 @@ func (w *writer) overrides(d *declaration, tub string) string {
 		all += ",\n"
 	}
 	return all
+}
+
+func quoted(all []string) string {
+	text := make([]string, len(all))
+	for i, s := range all {
+		text[i] = strconv.Quote(s)
+	}
+	return strings.Join(text, ", ")
 }
 
 // call writes the body of a method of the client.
