@@ -26,7 +26,7 @@ func content(t testing.TB, name string) string {
 }
 
 func TestTheSameDeclarationsGiveTheSameStubs(t *testing.T) {
-	for _, file := range []string{"testdata/every/every.go", "testdata/logs/logs.go", "testdata/common/common.go", "testdata/shapes/shapes.go", "testdata/extends/extends.go",
+	for _, file := range []string{"testdata/every/every.go", "testdata/logs/logs.go", "testdata/common/common.go", "testdata/shapes/shapes.go", "testdata/extends/extends.go", "testdata/names/names.go",
 		"../../../../examples/typed/guestbook.go", "../../../../integration/internal/remote/remote.go"} {
 		for range 2 {
 			o, err := Stubs(file)
@@ -38,7 +38,7 @@ func TestTheSameDeclarationsGiveTheSameStubs(t *testing.T) {
 }
 
 func TestGeneratedCodeIsCleanForVet(t *testing.T) {
-	output, err := exec.CommandContext(t.Context(), "go", "vet", "./testdata/every", "./testdata/logs", "./testdata/common", "./testdata/shapes", "./testdata/extends").CombinedOutput()
+	output, err := exec.CommandContext(t.Context(), "go", "vet", "./testdata/every", "./testdata/logs", "./testdata/common", "./testdata/shapes", "./testdata/extends", "./testdata/names").CombinedOutput()
 	assert.NoError(t, err, "%s", output)
 }
 
@@ -267,8 +267,20 @@ func TestOnlyGoFilesHaveStubs(t *testing.T) {
 		_, err := Stubs(file)
 		assert.ErrorContains(t, err, "is not a Go file")
 	}
-	_, err := Stubs(filepath.Join(t.TempDir(), "foo.go"))
+	dir := t.TempDir()
+	_, err := Stubs(filepath.Join(dir, "foo.go"))
 	assert.ErrorContains(t, err, "no buildable Go source files")
+	for name, text := range map[string]string{
+		"bar.go": "package foo\n", "foo.go": "//go:build never\n\npackage foo\nimport \"context\"\n//foolscap:interface RIFoo\ntype Foo interface{ M(ctx context.Context, a struct{}) (int, error) }\n",
+	} {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
+	}
+	for name, says := range map[string]string{"foo.go": "is no part of the package foo", "fooo.go": "no such file"} {
+		_, err = Stubs(filepath.Join(dir, name))
+		assert.ErrorContains(t, err, says)
+		_, err = Read(t.Context(), "", filepath.Join(dir, name))
+		assert.ErrorContains(t, err, says)
+	}
 }
 
 // The rest of the package may lack what is about to be generated.
