@@ -13,7 +13,7 @@ type Tasting struct {
 	walk   walk
 	free   []*level
 	lent   []*level // to those who called Taster
-	unsure []Unsure
+	unsure []unsure
 }
 
 // maxLevels bounds the room that a Tasting keeps.

@@ -225,6 +225,38 @@ func TestAnIntroductionOfUnknownInterfacePassesUntilItIsResolved(t *testing.T) {
 	require.NoError(t, c.Check(got))
 }
 
+func TestAnIntroductionMayBeOneOfSeveral(t *testing.T) {
+	for _, c := range []struct{ constraint, iface, wrong string }{
+		{`choice(tuple(interface("RIFoo"), int), tuple(interface("RIBar"), int))`, "RIBar", "RIOther"},
+		{`choice(tuple(interface("RIFoo"), int), tuple(interface("RIBar"), text))`, "RIFoo", "RIBar"},
+		{`choice(choice(interface("RIFoo"), interface("RIBar")), tuple(int))`, "RIBar", "RIOther"},
+		{`choice(list(choice(interface("RIFoo"), interface("RIBar"))), list(interface("RIBaz")), int)`, "RIBaz", "RIOther"},
+		{`choice(tuple(interface("RIFoo"), int), tuple(referenceable, int))`, "RIOther", ""},
+		{`choice(tuple(interface("RIFoo"), int), tuple(referenceable, text))`, "RIFoo", "RIOther"},
+	} {
+		for _, iface := range []string{c.iface, c.wrong} {
+			o := &object{opentype: "their-reference"}
+			var v any = o
+			switch {
+			case strings.HasPrefix(c.constraint, "choice(tuple"):
+				v = banana.Tuple{o, 1}
+			case strings.HasPrefix(c.constraint, "choice(list"):
+				v = banana.NewList(o)
+			}
+			in, externals := wire(t, v)
+			tasting := new(Tasting)
+			_, err := decode(in, externals, nil, tasting.Taster(parse(t, c.constraint)))
+			require.NoError(t, err, c.constraint)
+			o.iface = iface
+			legal := true
+			for _, u := range tasting.Unsure() {
+				legal = legal && u.Constraint.Check(u.Value) == nil
+			}
+			assert.Equal(t, iface == c.iface || c.wrong == "", legal, "%s %s", c.constraint, iface)
+		}
+	}
+}
+
 func TestWhatIsTooLongIsRefusedBeforeItIsRead(t *testing.T) {
 	for text, in := range map[string][]byte{
 		"bytes(max=10)":             banana.AppendToken(nil, banana.TypeString, 1<<20),
