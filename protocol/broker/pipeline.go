@@ -331,7 +331,7 @@ func (in *inbound) arguments() error {
 	}
 	cfg := in.b.decC
 	cfg.Adapt = func(v any, t reflect.Type) (reflect.Value, error) { return in.b.adopted(&in.readers, v, t) }
-	d, err := banana.Recode(&cfg, func(e *banana.Encoder) {
+	d, err := banana.Recode(&cfg, in.gifts.openType, func(e *banana.Encoder) {
 		e.Open("call")
 		writeArguments(e, args)
 		e.Close()
