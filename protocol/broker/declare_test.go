@@ -30,3 +30,30 @@ func TestAnArgumentThatIsGivenTwiceByNameIsRefusedByAnInterface(t *testing.T) {
 		require.Equal(t, "answer", p.receive().kind(), method)
 	}
 }
+
+// An argument that was sent once and is looked at again for another one takes memory, which counts.
+func TestWhatLookingAtSharedArgumentsTakesCounts(t *testing.T) {
+	i, err := schema.ParseInterface("interface RIShared.example.org\n  f(a: any, b: list(list(int)), c: list(list(text)), d: list(list(bool))) -> none\n")
+	require.NoError(t, err)
+	o, err := NewDeclaredObject(i, nil, NewMethod("f", func(context.Context, struct{ A, B, C, D any }) (struct{}, error) { return struct{}{}, nil }))
+	require.NoError(t, err)
+	const lists = 2000
+	many := seq{"list"}
+	for range lists {
+		many = append(many, seq{"list"})
+	}
+	answers := func(limit int) string {
+		_, p := newPeer(t, o, func(c *Config) { c.Limits.MaxMessage = limit })
+		p.send(callSeq(1, 0, "getReferenceByName", keyword{"name", "root"}))
+		p.receive()
+		call := callSeq(2, 1, "f", many, seq{"reference", 0}, seq{"reference", 0}, seq{"reference", 0})
+		first := int(p.opens) + 2 // behind the call and its arguments
+		for k := range 3 {
+			call[4].(seq)[3+k].(seq)[1] = first
+		}
+		p.send(call)
+		return p.receive().String()
+	}
+	require.Contains(t, answers(2<<20), "answer")
+	require.Contains(t, answers(800<<10), "MaxMessage")
+}

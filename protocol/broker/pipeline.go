@@ -342,5 +342,5 @@ func (in *inbound) arguments() error {
 	if _, err := d.Begin(); err != nil {
 		return err
 	}
-	return in.method.plan.read(d, ptr, v, new(schema.Tasting))
+	return in.method.plan.read(d, ptr, v, &schema.Tasting{Charge: d.Charge})
 }

@@ -10,6 +10,10 @@ import (
 // already, so that a part which occurs many times is looked at once, and room
 // that is used again. The zero value is ready. It is for one goroutine.
 type Tasting struct {
+	// Charge is asked for memory, in bytes, before it is used; nil allows all.
+	// Its error is an objection.
+	Charge func(n int) error
+
 	walk   walk
 	free   []*level
 	lent   []*level // to those who called Taster
@@ -215,7 +219,7 @@ func (l *level) Value(v any, growing func(any) bool) error {
 	switch l.at {
 	case inShared:
 		w := &l.t.walk
-		w.growing, w.cycle = growing, nil
+		w.growing, w.cycle, w.charge = growing, nil, l.t.Charge
 		err := w.check(l.c, v)
 		w.growing, w.cycle = nil, nil
 		return err

@@ -319,6 +319,29 @@ func TestSharingCostsNoMoreThanWhatIsShared(t *testing.T) {
 	assert.Less(t, time.Since(start), 5*time.Second)
 }
 
+// Looking at shared values again needs memory of its own, for each constraint.
+func TestWhatLookingAtSharedValuesTakesIsCharged(t *testing.T) {
+	many := list()
+	for range 1000 {
+		many.Items = append(many.Items, list())
+	}
+	in, _ := wire(t, list(many, many, many))
+	charged := func(text string) (n int) {
+		tasting := Tasting{Charge: func(more int) error { n += more; return nil }}
+		_, err := decode(in, nil, nil, tasting.Taster(parse(t, text)))
+		require.NoError(t, err)
+		return n
+	}
+	assert.Greater(t, charged("list(list(list(int)))"), 1000*100)
+	assert.Less(t, charged("list(list(any))"), 1000, "what may be anything is not looked into")
+	tasting := Tasting{Charge: func(int) error { return &banana.LimitError{Limit: "MaxMessage"} }}
+	_, err := decode(in, nil, nil, tasting.Taster(parse(t, "list(list(list(int)))")))
+	var limit *banana.LimitError
+	assert.ErrorAs(t, err, &limit)
+	var v *banana.Violation
+	assert.ErrorAs(t, err, &v)
+}
+
 func TestATastingIsUsedForOneMessageAfterAnother(t *testing.T) {
 	var tasting Tasting
 	c := parse(t, "list(list(choice(text(max=1), int)), max=2)")
