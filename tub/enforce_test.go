@@ -356,3 +356,52 @@ func TestWhatAMethodDoesToADefaultIsNotSeenByOtherCalls(t *testing.T) {
 		assert.Equal(t, "abc", string(call[[]byte](t, ref, "raw")))
 	}
 }
+
+type point struct {
+	X    int
+	Next any `foolscap:",optional"`
+}
+
+// Values by copy are looked at as they come, and again where they are shared.
+func TestValuesByCopyAreHeldToTheInterface(t *testing.T) {
+	i := parseInterface(t, `interface RIPlane.example.org
+  sum(points: list(copyable("Point.example.org", x: int(max=9), next: optional(any)), max=3)) -> any
+  twice(a: any, b: copyable("Point.example.org", x: int(max=9))) -> any
+  nested(a: list(copyable("Point.example.org", x: int, next: any))) -> any
+`)
+	copies := []tub.Copy{tub.CopyOf[point]("Point.example.org")}
+	var sum int
+	parts := []tub.Part{
+		tub.Implements(i),
+		tub.Method("sum", func(_ context.Context, a struct{ Points []*point }) (any, error) {
+			sum = 0
+			for _, p := range a.Points {
+				sum += p.X
+			}
+			return len(a.Points), nil
+		}),
+		tub.Method("nested", func(_ context.Context, a struct{ A []*point }) (any, error) {
+			return a.A[0] == a.A[1] && a.A[0].Next.(*banana.List).Items[0] == a.A[0], nil
+		}),
+		tub.Method("twice", func(_ context.Context, a struct{ A, B any }) (any, error) { return a.A == a.B, nil }),
+	}
+	server := newServer(t, &tub.Options{Copies: copies})
+	one, large := &point{X: 1}, &point{X: 10}
+	for _, enforces := range []bool{false, true} {
+		ref := connect(t, newTub(t, &tub.Options{Copies: copies}), register(t, server, tub.NewObject(parts...)))
+		if enforces {
+			ref.Assume(i)
+		}
+		assert.EqualValues(t, 2, call[any](t, ref, "sum", []*point{one, {X: 2}}))
+		assert.Equal(t, 3, sum)
+		assert.EqualValues(t, 3, call[any](t, ref, "sum", []*point{one, one, one}))
+		assert.Equal(t, false, call[any](t, ref, "twice", one, &point{X: 1}))
+		_, err := tub.Call[any](within(t), ref, "sum", []*point{one, large})
+		assert.ErrorContains(t, err, "of sum")
+		_, err = tub.Call[any](within(t), ref, "twice", one, one)
+		assert.ErrorContains(t, err, `argument "b" of twice: expected copyable "Point.example.org", got one that was not held to this where it came first`)
+		loop := &point{X: 1}
+		loop.Next = []any{loop, one, one}
+		assert.Equal(t, true, call[any](t, ref, "nested", []*point{loop, loop}))
+	}
+}
