@@ -128,6 +128,9 @@ func (d *description) method(m reflect.Method) (*schema.Method, error) {
 // where. NewObject panics unless the object has just the methods of the interface,
 // with its arguments.
 func Implements(i *schema.Interface) Part {
+	if i == nil { // which would be held to nothing
+		panic("foolscap: Implements: there is no interface")
+	}
 	return partFunc(func(s *spec) { s.schema = i })
 }
 

@@ -79,6 +79,7 @@ func TestWhatIsNoRemoteInterface(t *testing.T) {
 		M(ctx context.Context, a struct{ C chan int }) (int, error)
 	}
 	for says, f := range map[string]func(){
+		"there is no interface":                                   func() { tub.Implements(nil) },
 		"it has to be an interface":                               func() { tub.InterfaceOf[int]("RI") },
 		"it has no method Red":                                    func() { tub.InterfaceOf[ledger]("RI", tub.Names{"Red": "read"}) },
 		"it has no method Blue":                                   func() { tub.InterfaceOf[ledger]("RI", tub.Results{"Blue": "any"}) },
