@@ -117,7 +117,7 @@ func (c *Codec) fromReference(d *Decoder, h *head, v reflect.Value) error {
 		if err != nil {
 			return err
 		}
-		if err := h.child.Value(at.shown(whole), d.growing); err != nil {
+		if err := h.child.Value(whole, d.growing); err != nil {
 			return objection(err)
 		}
 	}

@@ -316,10 +316,6 @@ func (d *Decoder) copied(c *Copy, h *head, v, p reflect.Value) error {
 	if err := d.attributes(c, h, state); err != nil {
 		return err
 	}
-	shown, err := d.show(h)
-	if err != nil {
-		return err
-	}
 	if c.decode != nil {
 		if err := c.decode(state, v); err != nil {
 			return At(objection(err), c.at(""))
@@ -330,58 +326,7 @@ func (d *Decoder) copied(c *Copy, h *head, v, p reflect.Value) error {
 	if at.rv = v; p.IsValid() {
 		at.rv, at.val = p, p.Interface()
 	}
-	at.copy = shown
 	return nil
-}
-
-// Shown stands for one value by copy in what a Taster is shown of it: at its end,
-// and where a "reference" is to it. What it holds has been seen once.
-type Shown struct{ _ byte } // each has an address of its own
-
-// unseen stands for all of which no Taster saw the end.
-var unseen = new(Shown)
-
-// show shows the end of a value by copy.
-func (d *Decoder) show(h *head) (*Shown, error) {
-	if h.child == nil {
-		return unseen, nil
-	}
-	if err := d.charge(16); err != nil {
-		return nil, err
-	}
-	v := new(Shown)
-	if err := h.child.Value(v, d.growing); err != nil {
-		return nil, objection(err)
-	}
-	return v, d.closed(h.child)
-}
-
-// shownCopy reads a value by copy of which nothing is to be made.
-func (d *Decoder) shownCopy(h *head) (any, error) {
-	if err := d.known(h, refOpen); err != nil {
-		return nil, err
-	}
-	v := new(Shown)
-	d.ref(h).val = v
-	for {
-		nh, err := d.head(h.child)
-		if err != nil {
-			return nil, err
-		}
-		if nh.tok.Type == TypeClose {
-			break
-		}
-		if _, _, err := d.any(nh, h.child); err != nil {
-			return nil, err
-		}
-	}
-	d.ref(h).state = refDone
-	if h.child != nil {
-		if err := h.child.Value(v, d.growing); err != nil {
-			return nil, objection(err)
-		}
-	}
-	return v, d.closed(h.child)
 }
 
 // attributes reads up to the CLOSE of a copyable.
@@ -428,5 +373,5 @@ func (d *Decoder) attributes(c *Copy, h *head, state reflect.Value) error {
 			return At(violation("missing attribute %q", f.Name), c.at(""))
 		}
 	}
-	return nil
+	return d.closed(h.child)
 }

@@ -407,7 +407,7 @@ func TestATasterSeesClassAndAttributes(t *testing.T) {
 	}))
 	assert.Equal(t, []string{
 		"open copyable", ". STRING(13)", `. body "example.Place"`,
-		". STRING(1)", `. body "x"`, ". INT(1)", ". STRING(1)", `. body "y"`, ". INT(2)", ". value *banana.Shown", ". close",
+		". STRING(1)", `. body "x"`, ". INT(1)", ". STRING(1)", `. body "y"`, ". INT(2)", ". close",
 	}, log)
 }
 

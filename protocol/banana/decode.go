@@ -42,9 +42,6 @@ type DecoderConfig struct {
 	// reader or interface type. An error is a Violation. Nil can make none.
 	Adapt func(v any, t reflect.Type) (reflect.Value, error)
 
-	// shows: everything is there to be shown only, copies too.
-	shows bool
-
 	// Copies are the types that arrive by copy. Nil leaves all sequences of
 	// that kind to External.
 	Copies *Copies
@@ -107,7 +104,6 @@ type ref struct {
 	tuple bool          // it was a tuple, which a slice does not show
 	val   any           // decoded as any
 	rv    reflect.Value // decoded into a typed target
-	copy  *Shown        // it was a value by copy
 	fixes []func(any)   // where a tuple is missing that was not complete yet
 }
 

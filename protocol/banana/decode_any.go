@@ -83,13 +83,9 @@ func (d *Decoder) any(h *head, t Taster) (v any, wait *ref, err error) {
 		s := new(FrozenSet)
 		v, err = s, d.filled(h, refFrozen, s, func() error { return d.anyMembers(h.child, &s.members) })
 	case "copyable":
-		switch {
-		case d.cfg.shows:
-			v, err = d.shownCopy(h)
-			return v, nil, err
-		case d.cfg.Copies == nil:
+		if d.cfg.Copies == nil {
 			v, err = d.external(h)
-			return v, nil, err
+			break
 		}
 		x := reflect.New(anyType).Elem()
 		err = d.copyable(h, x)
@@ -163,19 +159,11 @@ func (d *Decoder) anyReference(t Taster) (any, *ref, error) {
 		wait = nil
 	}
 	if t != nil {
-		if err := t.Value(at.shown(v), d.growing); err != nil {
+		if err := t.Value(v, d.growing); err != nil {
 			return nil, nil, objection(err)
 		}
 	}
 	return v, wait, d.closed(t)
-}
-
-// shown is what a Taster is to see of v, which at stands for.
-func (at *ref) shown(v any) any {
-	if at.copy != nil {
-		return at.copy
-	}
-	return v
 }
 
 // generic returns what at stands for in the form that it has in an any. It

@@ -222,7 +222,7 @@ func (e *Encoder) tasteDecoded(from Mark, t Taster) error {
 	wire := e.wire(&all)
 	externs := e.externs
 	limits := Limits{MaxToken: math.MaxInt32, MaxMessage: math.MaxInt32, MaxDepth: math.MaxInt32, MaxTokens: math.MaxInt32}
-	d := NewDecoder(strings.NewReader(""), wire, &DecoderConfig{Vocab: e.cfg.Vocab, Limits: limits, shows: true, External: func(d *Decoder, opentype string, t Taster) (any, bool, error) {
+	d := NewDecoder(strings.NewReader(""), wire, &DecoderConfig{Vocab: e.cfg.Vocab, Limits: limits, External: func(d *Decoder, opentype string, t Taster) (any, bool, error) {
 		if d.peek() == TypeInt {
 			x := externs[0]
 			externs = externs[1:]

@@ -27,8 +27,7 @@ type Taster interface {
 	// "reference" stands for, or what External has made of a sequence. It is
 	// called on the Taster that Open has returned for it, before Close.
 	//
-	// A value is shown in its generic form, whatever the target, and one by
-	// copy as a *Shown: at its own end, and where it is used again. What is
+	// A value is shown in its generic form, whatever the target. What is
 	// within it can lead back to something that the reference itself is
 	// within: that is still growing, and what it will be nobody knows. Growing
 	// reports whether a value is. It is true of v when the reference is

@@ -152,7 +152,7 @@ func kindOfValue(v any) kinds {
 		return orNone(v == nil, kindFrozenSet)
 	case *banana.Dict:
 		return orNone(v == nil, kindDict)
-	case Copied, *banana.Shown:
+	case Copied:
 		return kindCopyable
 	case banana.External:
 		return kindReference

@@ -136,10 +136,7 @@ func (c Copyable) end(l *level) error {
 }
 
 func (c Copyable) look(w *walk, v any) error {
-	x, ok := v.(Copied)
-	if !ok { // it is not there any more
-		return violation("expected copyable %q, got one that was not held to this where it came first", c.Class)
-	}
+	x := v.(Copied)
 	if err := c.checkClass(x.CopyableClass()); err != nil {
 		return err
 	}

@@ -86,7 +86,6 @@ type level struct {
 	longest int    // name, in bytes
 	field   int    // that was named last, or -1
 	class   bool   // the class of a copyable is known
-	shown   *banana.Shown
 	seen    []bool // by field
 }
 
@@ -227,12 +226,7 @@ func (l *level) Value(v any, growing func(any) bool) error {
 	case inReference:
 		return l.c.(RemoteInterface).reference(l.t, l.opentype, v)
 	}
-	c, ok := l.c.(Copyable)
-	switch shown, isShown := v.(*banana.Shown); {
-	case !ok:
-	case isShown:
-		l.shown = shown
-	case !l.class:
+	if c, ok := l.c.(Copyable); ok && !l.class {
 		l.class = true
 		return l.t.walk.copied(c, v)
 	}
@@ -247,10 +241,7 @@ func (l *level) Close() error {
 			err = mismatch(l.c, "none")
 		}
 	case inItems:
-		if err = l.c.(container).end(l); err == nil && l.shown != nil {
-			l.t.walk.charge = l.t.Charge
-			err = l.t.walk.seen(l.c, l.shown)
-		}
+		err = l.c.(container).end(l)
 	}
 	if err == nil && l.at != atValue && len(l.t.free) < maxLevels {
 		t := l.t

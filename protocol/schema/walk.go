@@ -54,8 +54,6 @@ func identityOf(v any) identity {
 		return identity{unsafe.Pointer(v), 0}
 	case *banana.FrozenSet:
 		return identity{unsafe.Pointer(v), 0}
-	case *banana.Shown:
-		return identity{unsafe.Pointer(v), 0}
 	case banana.Tuple:
 		if len(v) > 0 {
 			return identity{unsafe.Pointer(unsafe.SliceData(v)), len(v)}
@@ -165,20 +163,6 @@ func keyPath(k any) string {
 		return "[" + strconv.FormatInt(k, 10) + "]"
 	}
 	return "[" + kindOfValue(k).String() + "]"
-}
-
-// seen notes that a value by copy was legal as it came.
-func (w *walk) seen(c Constraint, v *banana.Shown) error {
-	if w.charge != nil {
-		if err := w.charge(verdictCost); err != nil {
-			return err
-		}
-	}
-	if w.memo == nil {
-		w.memo = make(map[looked]verdict)
-	}
-	w.memo[looked{constraintID(c), identityOf(v)}] = verdict{}
-	return nil
 }
 
 // copied judges a copyable whose tokens were not shown.
