@@ -33,7 +33,7 @@ func TestInterfacesAreReadFromPython(t *testing.T) {
 		return out.String(), problems.String(), err
 	}
 	for module, name := range map[string]string{
-		"foolscap.logging.interfaces": "logs", "foolscap.test.common": "common", genData + "every.py": "every",
+		"foolscap.logging.interfaces": "logs", "foolscap.test.common": "common", genData + "every.py": "every", genData + "extends.py": "extends",
 		"peers/objects.py": "remote",
 	} {
 		golden := genData + name + "/" + name + ".go"

@@ -2,6 +2,7 @@ package integration
 
 import (
 	"context"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -28,6 +29,7 @@ interface RIPeer.foolscap-go
   visitor() -> interface("RIVisitor.foolscap-go")
   wrong_result() -> int
   anything(value: any) -> any
+  repeat(text: text, end: optional(text, default="."), times: optional(int, default=1)) -> text
 `
 
 func interfaces(t testing.TB) (visitor, peer *schema.Interface) {
@@ -63,6 +65,13 @@ func goPeer(announced tub.Part, visitor *tub.Object) *tub.Object {
 		}),
 		tub.Method("visitor", func(context.Context, none) (*tub.Object, error) { return visitor, nil }),
 		tub.Method("wrong_result", func(context.Context, none) (any, error) { return "not an int", nil }),
+		tub.Method("repeat", func(_ context.Context, a struct {
+			Text  string
+			End   string `foolscap:",optional"`
+			Times int    `foolscap:",optional"`
+		}) (string, error) {
+			return strings.Repeat(a.Text, a.Times) + a.End, nil
+		}),
 		tub.Method("anything", func(_ context.Context, a struct{ Value any }) (any, error) { return a.Value, nil }),
 	)
 }
@@ -98,10 +107,19 @@ func TestGoIsHeldToPythonsInterfaces(t *testing.T) {
 				assert.Equal(t, []string{"a", "b"}, call[[]string](t, ref, "names", map[string]int{"b": 1, "a": 2}))
 				assert.Equal(t, "Go met Python", call[string](t, ref, "welcome", goVisitor(tub.Implements(visitor)), "Python"))
 				assert.Contains(t, call[string](t, call[*tub.Ref](t, ref, "visitor"), "meet", "Go"), "met Go")
+				for want, args := range map[string][]any{
+					"a.": {"a"}, "a!": {"a", "!"}, "aa.": {"a", tub.Keywords{"times": 2}}, "aaa?": {tub.Keywords{"times": 3, "text": "a", "end": "?"}},
+				} {
+					assert.Equal(t, want, call[string](t, ref, "repeat", args...))
+				}
 				for _, c := range []struct {
 					method string
 					args   []any
 				}{
+					{"repeat", []any{"a", tub.Keywords{"times": "2"}}},
+					{"repeat", []any{"a", ".", 1, 2}},
+					{"repeat", []any{"a", tub.Keywords{"text": "b"}}},
+					{"repeat", []any{tub.Keywords{"times": 2}}},
 					{"short", []any{make([]byte, 11)}},
 					{"short", []any{make([]byte, 200_000)}},
 					{"short", []any{"text"}},
@@ -155,7 +173,13 @@ func TestPythonIsHeldToGosInterfaces(t *testing.T) {
 		assert.Equal(t, pypeer.Int(3), known.MustCall("add", pypeer.Int(1), pypeer.Int(2)))
 		assert.Equal(t, pypeer.Int(10), known.MustCall("short", pypeer.Pattern(10)))
 		assert.Equal(t, pypeer.Text("Hello, Python!"), known.MustCall("greet", pypeer.Text("Python")))
-		_, err := known.Call("short", pypeer.Pattern(11)) // Python refuses by itself
+		for want, args := range map[string][]pypeer.Value{"a.": {pypeer.Text("a")}, "a!": {pypeer.Text("a"), pypeer.Text("!")}} {
+			assert.Equal(t, pypeer.Text(want), known.MustCall("repeat", args...))
+		}
+		v, err := known.CallKeywords("repeat", map[string]pypeer.Value{"times": pypeer.Int(2)}, pypeer.Text("a"))
+		require.NoError(t, err)
+		assert.Equal(t, pypeer.Text("aa."), v)
+		_, err = known.Call("short", pypeer.Pattern(11)) // Python refuses by itself
 		assert.ErrorContains(t, err, "Violation")
 		_, err = known.Call("wrong_result") // Go does
 		assert.ErrorContains(t, err, "result of wrong_result")

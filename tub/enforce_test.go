@@ -302,3 +302,57 @@ func TestAnInterfaceThatExtendsAnotherIsOneToo(t *testing.T) {
 	_, err = tub.Call[any](within(t), ref, "take", object)
 	assert.ErrorContains(t, err, `expected a reference with the interface "RIBase.example.org"`)
 }
+
+// A method with Args is given what was read before anybody knew that it is called: that is held to the interface too.
+func TestPipelinedCallsOfMethodsThatTakeAnythingAreHeldToTheInterface(t *testing.T) {
+	loose := tub.NewObject(
+		tub.Implements(parseInterface(t, "interface RILoose.example.org\n  f(a: int, b: optional(int, default=2)) -> any\n")),
+		tub.Method("f", func(_ context.Context, a tub.Args) (any, error) { return a.Keyword["b"], nil }))
+	known := make(chan struct{})
+	server, client := newServer(t, nil), newTub(t, nil)
+	ref := connect(t, client, register(t, server, tub.NewObject(
+		tub.Method("get", func(ctx context.Context, _ tub.None) (*tub.Object, error) {
+			tub.Yield(ctx)
+			<-known
+			return loose, nil
+		}),
+		tub.Method("go_on", func(context.Context, tub.None) (tub.None, error) {
+			close(known)
+			return tub.None{}, nil
+		}))))
+	p, err := tub.Promise(within(t), ref, "get")
+	require.NoError(t, err)
+	wrong, err := tub.Start[any](within(t), p, "f", "text")
+	require.NoError(t, err)
+	right, err := tub.Start[any](within(t), p, "f", 1)
+	require.NoError(t, err)
+	call[tub.None](t, ref, "go_on") // read after the two
+	_, err = wrong.Wait(within(t))
+	assert.ErrorContains(t, err, `argument "a" of f`)
+	b, err := right.Wait(within(t))
+	require.NoError(t, err)
+	assert.Equal(t, int64(2), b)
+}
+
+func TestWhatAMethodDoesToADefaultIsNotSeenByOtherCalls(t *testing.T) {
+	i := parseInterface(t, `interface RIDefaults.example.org
+  f(a: optional(bytes, default=b"abc")) -> bytes
+  raw(a: optional(bytes, default=b"abc")) -> bytes
+`)
+	spoil := func(b []byte) ([]byte, error) {
+		was := string(b)
+		b[0] = 'x'
+		return []byte(was), nil
+	}
+	ref := connect(t, newTub(t, nil), register(t, newServer(t, nil), tub.NewObject(tub.Implements(i),
+		tub.Method("f", func(_ context.Context, a struct {
+			A []byte `foolscap:",optional"`
+		}) ([]byte, error) {
+			return spoil(a.A)
+		}),
+		tub.Method("raw", func(_ context.Context, a tub.Args) ([]byte, error) { return spoil(a.Keyword["a"].([]byte)) }))))
+	for range 2 {
+		assert.Equal(t, "abc", string(call[[]byte](t, ref, "f")))
+		assert.Equal(t, "abc", string(call[[]byte](t, ref, "raw")))
+	}
+}

@@ -29,7 +29,7 @@ func InterfaceOf[I any](name string, opts ...InterfaceOption) *schema.Interface 
 }
 
 // An InterfaceOption tells InterfaceOf what Go types do not say: [Names],
-// [Results], and what [Refers] returns.
+// [Results], and what [Refers] and [Extends] return.
 type InterfaceOption interface{ describe(*description) }
 
 // Results are constraints on the results of methods, by their Go names, in the
@@ -45,15 +45,24 @@ type refers struct {
 	name string
 }
 
+// Extends says that the interface extends those of these names, whose methods it has
+// too: all of them, directly or not. Objects that have it are then references with
+// those interfaces as well.
+func Extends(names ...string) InterfaceOption { return extends(names) }
+
+type extends []string
+
 // A description is what options come to.
 type description struct {
 	names   Names
 	results Results
+	extends []string
 	remote  map[reflect.Type]string
 }
 
 func (n Names) describe(d *description)   { d.names = n }
 func (r Results) describe(d *description) { d.results = r }
+func (e extends) describe(d *description) { d.extends = append(d.extends, e...) }
 func (r refers) describe(d *description)  { d.remote[r.t] = r.name }
 
 var (
@@ -86,7 +95,8 @@ func interfaceOf(t reflect.Type, name string, opts []InterfaceOption) (*schema.I
 		methods = append(methods, m)
 	}
 	slices.SortFunc(methods, func(a, b *schema.Method) int { return strings.Compare(a.Name, b.Name) })
-	return schema.NewInterface(name, nil, methods...)
+	slices.Sort(d.extends)
+	return schema.NewInterface(name, d.extends, methods...)
 }
 
 func (d *description) method(m reflect.Method) (*schema.Method, error) {
@@ -118,6 +128,9 @@ func (d *description) method(m reflect.Method) (*schema.Method, error) {
 // where. NewObject panics unless the object has just the methods of the interface,
 // with its arguments.
 func Implements(i *schema.Interface) Part {
+	if i == nil { // which would be held to nothing
+		panic("foolscap: Implements: there is no interface")
+	}
 	return partFunc(func(s *spec) { s.schema = i })
 }
 

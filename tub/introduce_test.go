@@ -443,3 +443,37 @@ func TestAnIntroductionInAnAnswerThatFails(t *testing.T) {
 	var dial *tub.DialError
 	require.ErrorAs(t, err, &dial)
 }
+
+// The interface of a lazy reference is not asked for, whether or not its call came before it was known what is called.
+func TestALazyIntroductionInAPipelinedCallHasNoInterfaceYet(t *testing.T) {
+	for policy, wrong := range map[tub.Introductions]string{
+		tub.IntroductionsLazy: "", tub.IntroductionsAccepted: `expected a reference with the interface "RIOther.example.org"`,
+	} {
+		p := newParty(t, &tub.Options{Introductions: policy})
+		known := make(chan struct{})
+		taker := tub.NewObject(
+			tub.Implements(parseInterface(t, "interface RITaker.example.org\n  take(ref: interface(\"RIOther.example.org\")) -> none\n")),
+			tub.Method("take", func(context.Context, struct{ Ref *tub.Ref }) (tub.None, error) { return tub.None{}, nil }))
+		ref := connect(t, p.giver, register(t, p.receiver, tub.NewObject(
+			tub.Method("get", func(ctx context.Context, _ tub.None) (*tub.Object, error) {
+				tub.Yield(ctx)
+				<-known
+				return taker, nil
+			}),
+			tub.Method("go_on", func(context.Context, tub.None) (tub.None, error) {
+				close(known)
+				return tub.None{}, nil
+			}))))
+		promised, err := tub.Promise(within(t), ref, "get")
+		require.NoError(t, err)
+		taken, err := tub.Start[any](within(t), promised, "take", p.toOwner)
+		require.NoError(t, err)
+		call[tub.None](t, ref, "go_on")
+		_, err = taken.Wait(within(t))
+		if wrong == "" {
+			assert.NoError(t, err)
+		} else {
+			assert.ErrorContains(t, err, wrong)
+		}
+	}
+}

@@ -89,15 +89,15 @@ func (s *stubTable) init(all []Stub) error {
 	return nil
 }
 
-// stub returns the first one that values of type t go by, or nil.
+// stub returns the one that values of type t go by, or nil: the first, unless a
+// later one's interface has all methods of that and more.
 func (s *stubTable) stub(t reflect.Type) (found *Stub) {
 	if known, ok := s.of.Load(t); ok {
 		return known.(*Stub)
 	}
 	for i := range s.all {
-		if t.Implements(s.all[i].iface) {
+		if one := s.all[i].iface; t.Implements(one) && (found == nil || one.Implements(found.iface) && !found.iface.Implements(one)) {
 			found = &s.all[i]
-			break
 		}
 	}
 	s.of.Store(t, found)

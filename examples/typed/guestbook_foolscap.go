@@ -57,7 +57,7 @@ func (c GuestbookClient) Sign(ctx context.Context, a Entry) (int64, error) {
 
 // Watch calls watch.
 func (c GuestbookClient) Watch(ctx context.Context, a WatchArgs) (tub.None, error) {
-	return tub.Call[tub.None](ctx, c.Ref, "watch", a.Watcher)
+	return tub.Call[tub.None](ctx, c.Ref, "watch", tub.As(a.Watcher))
 }
 
 // NewGuestbookObject makes an object of impl, which is its [tub.Value] too; parts come on top.

@@ -11,7 +11,7 @@ from foolscap.appserver.services import FileUploaderReader
 from foolscap.constraint import Any, IntegerConstraint
 from foolscap.referenceable import Referenceable
 from foolscap.remoteinterface import RemoteInterface
-from foolscap.schema import ByteStringConstraint, DictOf, ListOf
+from foolscap.schema import ByteStringConstraint, DictOf, ListOf, Optional
 from foolscap.tokens import Violation
 
 import copies
@@ -321,6 +321,9 @@ class RIPeer(RemoteInterface):
     def anything(value=Any()):
         return Any()
 
+    def repeat(text=str, end=Optional(str, "."), times=Optional(int, 1)):
+        return str
+
 
 @implementer(RIVisitor)
 class Visitor(Offered):
@@ -358,6 +361,9 @@ class Peer(Offered):
 
     def remote_anything(self, value):
         return value
+
+    def remote_repeat(self, text, end=".", times=1):
+        return text * times + end
 
 
 class Copier(Offered):

@@ -44,7 +44,7 @@ func throughAdapters[T any](t *testing.T, v any) (got T, sent []any, err error) 
 	m, _, err := e.Finish()
 	require.NoError(t, err)
 	sent = append(sent, m.Externals()...)
-	d := m.decoder(&DecoderConfig{})
+	d := m.decoder(&DecoderConfig{}, nil)
 	cfg := *d.cfg
 	cfg.Adapt = func(v any, t reflect.Type) (reflect.Value, error) {
 		rv := reflect.ValueOf(v.(*standIn).v)

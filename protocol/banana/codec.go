@@ -220,7 +220,7 @@ func (d *Decoder) again(purpose string, write func(*Encoder)) (*Decoder, error) 
 	}
 	cfg := *d.cfg
 	cfg.Limits = l
-	sub := m.decoder(&cfg)
+	sub := m.decoder(&cfg, nil)
 	_, err = sub.Begin()
 	return sub, err
 }
@@ -1029,7 +1029,7 @@ func (f *Field) In(v reflect.Value) reflect.Value { return v.Field(f.index) }
 // Recoded returns a generic value in the form of the field's type.
 func (f *Field) Recoded(v any) (reflect.Value, error) {
 	to := reflect.New(f.Codec.typ).Elem()
-	d, err := Recode(&DecoderConfig{}, func(e *Encoder) { e.Value(v) })
+	d, err := Recode(&DecoderConfig{}, nil, func(e *Encoder) { e.Value(v) })
 	if err != nil {
 		return to, err
 	}

@@ -438,7 +438,7 @@ func TestATasterSeesClassAndAttributes(t *testing.T) {
 func TestRecodedCopiesAreCopies(t *testing.T) {
 	copies := copiesOf(t)
 	p := &place{X: 1, Y: 2}
-	d, err := Recode(&DecoderConfig{Copies: copies}, func(e *Encoder) {
+	d, err := Recode(&DecoderConfig{Copies: copies}, nil, func(e *Encoder) {
 		e.Open("answer")
 		e.Int(1)
 		e.Value(NewList(p, p))

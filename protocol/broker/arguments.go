@@ -1,8 +1,10 @@
 package broker
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"math/big"
 	"reflect"
 
 	"github.com/foolscap-go/foolscap/protocol/banana"
@@ -101,8 +103,11 @@ func (p *plan) read(d *banana.Decoder, ptr any, v reflect.Value, t *schema.Tasti
 		if int64(i) < n {
 			return givenTwice(f.Name)
 		}
-		if given[i] { // the last one counts, as a whole
-			f.In(v).SetZero()
+		if given[i] {
+			if p.schema != nil { // or no bound on the arguments would hold
+				return givenAgain(f.Name)
+			}
+			f.In(v).SetZero() // the last one counts, as a whole
 		}
 		if err := f.Codec.Decode(d, f.In(v), p.taster(t, i)); err != nil {
 			return p.at(err, f.Name)
@@ -115,10 +120,38 @@ func (p *plan) read(d *banana.Decoder, ptr any, v reflect.Value, t *schema.Tasti
 		case !p.optional(i):
 			return missingArgument(p.fields[i].Name)
 		case p.defaults != nil && p.defaults[i].IsValid():
-			p.fields[i].In(v).Set(p.defaults[i])
+			if err := p.setDefault(i, v); err != nil {
+				return p.at(err, p.fields[i].Name)
+			}
 		}
 	}
 	return nil
+}
+
+// setDefault gives an argument its default: one of its own, if it can be changed.
+func (p *plan) setDefault(i int, v reflect.Value) (err error) {
+	f, value := &p.fields[i], p.defaults[i]
+	switch value.Kind() {
+	case reflect.Bool, reflect.String, reflect.Float32, reflect.Float64, reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64,
+		reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64, reflect.Uintptr:
+	default:
+		value, err = f.Recoded(p.schema.Args[i].Default)
+	}
+	if err == nil {
+		f.In(v).Set(value)
+	}
+	return err
+}
+
+// ownDefault returns a default that nobody else can change.
+func ownDefault(v any) any {
+	switch v := v.(type) {
+	case []byte:
+		return bytes.Clone(v)
+	case *big.Int:
+		return new(big.Int).Set(v)
+	}
+	return v
 }
 
 // readRaw reads what follows the number of positional arguments into Args.
@@ -165,6 +198,8 @@ func (p *plan) readRaw(d *banana.Decoder, a *Args, n int64, t *schema.Tasting) e
 				drop = p.schema.Unknown == schema.IgnoreUnknown
 			case int64(i) < n:
 				return givenTwice(name)
+			case given[i]:
+				return givenAgain(name)
 			default:
 				given[i] = true
 				taster = t.Taster(known[i].Constraint)
@@ -188,7 +223,7 @@ func (p *plan) readRaw(d *banana.Decoder, a *Args, n int64, t *schema.Tasting) e
 		case !arg.Optional:
 			return missingArgument(arg.Name)
 		case arg.Default != nil:
-			a.set(arg.Name, arg.Default)
+			a.set(arg.Name, ownDefault(arg.Default))
 		}
 	}
 	return nil
@@ -244,6 +279,10 @@ func unknownArgument(name []byte) error {
 
 func givenTwice(name string) error {
 	return &banana.Violation{Reason: fmt.Sprintf("argument %.40q is given by position and by name", name)}
+}
+
+func givenAgain(name string) error {
+	return &banana.Violation{Reason: fmt.Sprintf("argument %.40q is given twice", name)}
 }
 
 func missingArgument(name string) error {

@@ -289,7 +289,7 @@ func New(cfg *Config, link Link) *Broker {
 		Skipped:  b.skipped,
 	}
 	b.dec = banana.NewDecoder((*reader)(b), link.Buffered, &b.decC)
-	b.tasting.CopyState = b.dec.CopyState
+	b.tasting.CopyState, b.tasting.Charge = b.dec.CopyState, b.dec.Charge
 	b.send.returned = sync.NewCond(&b.mu)
 	if b.stream != nil {
 		b.send.num.Lend = lendSize

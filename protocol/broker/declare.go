@@ -170,8 +170,7 @@ func writeDeclared(e *banana.Encoder, args Args, s *schema.Method) error {
 // writeResult appends the result of a method.
 func writeResult(e *banana.Encoder, result any, m *Method) {
 	from := e.Mark()
-	e.ValueAs(result, m.declaredResult())
-	if m == nil || m.plan.schema == nil {
+	if e.ValueAs(result, m.declaredResult()) != nil || m == nil || m.plan.schema == nil {
 		return
 	}
 	t := tastings.Get().(*schema.Tasting)

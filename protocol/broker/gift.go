@@ -301,6 +301,17 @@ func (b *Broker) takeGifts() gifts {
 	return all
 }
 
+// openType tells a reference that was put off, and whose interface nobody knows
+// yet, from others.
+func (all gifts) openType(x banana.External) string {
+	for _, i := range all {
+		if i.value == x && (i.Resolve == nil || i.Receipt.b.Load() != nil) {
+			return "their-reference"
+		}
+	}
+	return ""
+}
+
 // introduce begins to resolve introductions, unless that has begun. ctx ends it.
 func (b *Broker) introduce(ctx context.Context, all gifts) {
 	for _, i := range all {

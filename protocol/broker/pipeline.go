@@ -325,13 +325,13 @@ func (in *inbound) arguments() error {
 	ptr, v := in.method.newArgs()
 	in.ptr = ptr
 	args := in.late.args
-	if in.method.plan.raw {
+	if p := in.method.plan; p.raw && p.schema == nil {
 		*ptr.(*Args) = args
 		return nil
 	}
 	cfg := in.b.decC
 	cfg.Adapt = func(v any, t reflect.Type) (reflect.Value, error) { return in.b.adopted(&in.readers, v, t) }
-	d, err := banana.Recode(&cfg, func(e *banana.Encoder) {
+	d, err := banana.Recode(&cfg, in.gifts.openType, func(e *banana.Encoder) {
 		e.Open("call")
 		writeArguments(e, args)
 		e.Close()
@@ -342,5 +342,5 @@ func (in *inbound) arguments() error {
 	if _, err := d.Begin(); err != nil {
 		return err
 	}
-	return in.method.plan.read(d, ptr, v, &schema.Tasting{CopyState: d.CopyState})
+	return in.method.plan.read(d, ptr, v, &schema.Tasting{CopyState: d.CopyState, Charge: d.Charge})
 }

@@ -79,6 +79,8 @@ func (c *comparison) method(old, now *Method) {
 				c.breaks("argument %s of %s is gone: old callers who give it fail", a.Name, old.Name)
 			case !a.Optional:
 				c.breaks("argument %s of %s is gone: new callers do not give it, and old objects require it", a.Name, old.Name)
+			case i >= len(now.Args):
+				c.breaks("argument %s of %s is gone: old callers who give it by position fail", a.Name, old.Name)
 			default:
 				c.note("argument %s of %s is gone", a.Name, old.Name)
 			}

@@ -298,7 +298,7 @@ func (c Choice) open(_ Constraint, t *Tasting, k kinds, opentype string) (banana
 	if n == 1 {
 		return openValue(t, only, opentype)
 	}
-	g := &group{choice: c}
+	g := &group{t: t, choice: c}
 	for _, a := range c.Of {
 		if a = orAny(a); a.kinds()&k == 0 {
 			continue
@@ -332,6 +332,7 @@ type alternative struct{ dead bool }
 
 // A group is the taster of one level of a choice among several alternatives.
 type group struct {
+	t       *Tasting
 	choice  Choice
 	members []member
 }
@@ -385,7 +386,7 @@ func (g *group) Body(b []byte) error {
 }
 
 func (g *group) Open(opentype string) (banana.Taster, error) {
-	inner := &group{choice: g.choice}
+	inner := &group{t: g.t, choice: g.choice}
 	err := g.ask(func(m member) (err error) {
 		var in banana.Taster
 		if m.taster != nil {
@@ -403,12 +404,29 @@ func (g *group) Open(opentype string) (banana.Taster, error) {
 }
 
 func (g *group) Value(v any, growing func(any) bool) error {
-	return g.ask(func(m member) error {
-		if m.taster == nil {
-			return nil
+	t, open := g.t, false
+	before := len(t.unsure)
+	err := g.ask(func(m member) error {
+		n := len(t.unsure)
+		if m.taster != nil {
+			if err := m.taster.Value(v, growing); err != nil {
+				return err
+			}
 		}
-		return m.taster.Value(v, growing)
+		if len(t.unsure) > n {
+			open = true
+		} else { // for this one it is decided
+			t.unsure = append(t.unsure, unsure{Unsure: Unsure{v, Any{}}})
+		}
+		for i := n; i < len(t.unsure); i++ {
+			t.unsure[i].of = append(t.unsure[i].of, m.of)
+		}
+		return nil
 	})
+	if !open {
+		t.unsure = t.unsure[:before]
+	}
+	return err
 }
 
 func (g *group) Close() error {

@@ -15,7 +15,7 @@ import (
 type Interface struct {
 	// Name is the name on the wire, such as "RICalculator.example.org".
 	Name string
-	// Extends are the names of the interfaces that it extends, directly or not.
+	// Extends are the names of all interfaces that it extends, directly or not.
 	Extends []string
 	// Methods are its methods, those that it has from others included.
 	Methods []*Method
@@ -43,16 +43,23 @@ type Arg struct {
 	Constraint Constraint
 	// Optional says that it may be absent.
 	Optional bool
-	// Default is what stands for it when it is absent, or nil.
+	// Default is what stands for it when it is absent, or nil: a scalar, whose
+	// integers are int, int64 or *big.Int.
 	Default any
 }
 
 // NewInterface returns an interface, or an error if a name is bad or there
 // twice.
 func NewInterface(name string, extends []string, methods ...*Method) (*Interface, error) {
-	for _, n := range append([]string{name}, extends...) {
-		if !isInterfaceName(n) {
+	if !isInterfaceName(name) {
+		return nil, fmt.Errorf("schema: %.100q cannot be the name of an interface", name)
+	}
+	for i, n := range extends {
+		switch {
+		case !isInterfaceName(n):
 			return nil, fmt.Errorf("schema: %.100q cannot be the name of an interface", n)
+		case n == name || slices.Contains(extends[:i], n):
+			return nil, fmt.Errorf("schema: %s extends %s twice, or is that itself", name, n)
 		}
 	}
 	seen := make(map[string]bool)
@@ -112,6 +119,8 @@ func (m *Method) Validate() error {
 			return fmt.Errorf("method %q: argument %q says Optional in its Constraint, not in the Arg", m.Name, a.Name)
 		case a.Default != nil && !a.Optional:
 			return fmt.Errorf("method %q: argument %q has a default and is not optional", m.Name, a.Name)
+		case literalText(a.Default) == noLiteral:
+			return fmt.Errorf("method %q: the default of %q is %T, which is no scalar", m.Name, a.Name, a.Default)
 		case a.Default != nil:
 			if err := orAny(a.Constraint).Check(a.Default); err != nil {
 				return fmt.Errorf("method %q: the default of %q: %w", m.Name, a.Name, err)

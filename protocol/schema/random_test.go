@@ -1,6 +1,7 @@
 package schema_test
 
 import (
+	"math"
 	"math/big"
 	"math/rand/v2"
 	"regexp"
@@ -183,6 +184,20 @@ func TestNoLegalValueIsLargerThanTheLargest(t *testing.T) {
 	for _, text := range []string{"any", "bytes", "text", "int(bytes=none)", "list(int)", "list(bytes, max=3)", "dict", "decimal", "attrdict(unknown=ignore)", "choice(int, any)", "list(list(list(list(bytes(max=2147483647), max=2147483647), max=2147483647), max=2147483647), max=2147483647)"} {
 		_, ok := parse(t, text).MaxSize()
 		assert.False(t, ok, text)
+	}
+}
+
+func TestTheLargestBoundsAreNoneThatAreSmall(t *testing.T) {
+	const huge = math.MaxInt/4 + 1
+	for _, c := range []Constraint{Text{Max: huge}, Text{Max: math.MaxInt}, Bytes{Max: math.MaxInt}, Int{Bytes: math.MaxInt}, List{Item: Bytes{Max: 1}, Max: math.MaxInt}} {
+		_, ok := c.MaxSize()
+		assert.False(t, ok, "%T", c)
+	}
+	for c, v := range map[Constraint]any{Text{Max: huge}: "text", Int{Bytes: math.MaxInt}: int64(1)} {
+		in, _ := wire(t, v)
+		assert.NoError(t, c.Check(v))
+		_, err := decode(in, nil, nil, c.Taster())
+		assert.NoError(t, err, "%T", c)
 	}
 }
 

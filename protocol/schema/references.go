@@ -1,6 +1,8 @@
 package schema
 
 import (
+	"slices"
+
 	"github.com/foolscap-go/foolscap/protocol/banana"
 )
 
@@ -50,7 +52,7 @@ func (c RemoteInterface) open(self Constraint, t *Tasting, _ kinds, opentype str
 
 func (c RemoteInterface) reference(t *Tasting, opentype string, v any) error {
 	if opentype == "their-reference" && interfaceOf(v) == "" {
-		t.unsure = append(t.unsure, Unsure{v, c})
+		t.unsure = append(t.unsure, unsure{Unsure: Unsure{v, c}})
 		return nil
 	}
 	return c.look(nil, v)
@@ -63,10 +65,41 @@ type Unsure struct {
 	Constraint Constraint
 }
 
+// unsure is an Unsure that matters as long as all alternatives are possible of which
+// it is a part.
+type unsure struct {
+	Unsure
+	of []*alternative
+}
+
 // Unsure returns the introductions that were let pass since the last Reset, and
-// forgets them.
+// forgets them. Where several alternatives of a choice are possible, it is a choice
+// for each introduction.
 func (t *Tasting) Unsure() []Unsure {
-	all := t.unsure
+	var all []Unsure
+	for rest := t.unsure; len(rest) > 0; {
+		n := 1 // those of one introduction stand together
+		for n < len(rest) && rest[n].Value == rest[0].Value {
+			n++
+		}
+		var either Choice
+		sure := false
+		for _, u := range rest[:n] {
+			if slices.ContainsFunc(u.of, func(a *alternative) bool { return a.dead }) {
+				continue
+			}
+			sure = sure || u.Constraint == Any{}
+			either.Of = append(either.Of, u.Constraint)
+		}
+		switch {
+		case sure:
+		case len(either.Of) == 1:
+			all = append(all, Unsure{rest[0].Value, either.Of[0]})
+		default:
+			all = append(all, Unsure{rest[0].Value, either})
+		}
+		rest = rest[n:]
+	}
 	t.unsure = nil
 	return all
 }

@@ -84,7 +84,7 @@ func (Text) kinds() kinds             { return kindText }
 func (c Text) leafToken(tok banana.Token) error {
 	// No character has more than four bytes, and none has less than one.
 	n := int(min(tok.N, math.MaxInt))
-	if m, bounded := length(c.Max); bounded && tok.N > utf8.UTFMax*uint64(m) {
+	if m, bounded := length(c.Max); bounded && tok.N/utf8.UTFMax >= uint64(m) && tok.N > utf8.UTFMax*uint64(m) {
 		return violation("expected at most %d characters, got %d bytes", m, tok.N)
 	}
 	if n < c.Min {
@@ -117,7 +117,7 @@ func (c Text) look(_ *walk, v any) error {
 }
 
 func (c Text) size() size {
-	if n, bounded := length(c.Max); bounded {
+	if n, bounded := length(c.Max); bounded && int64(n) <= math.MaxInt64/utf8.UTFMax {
 		return sequenceSize("unicode", stringSize(utf8.UTFMax*int64(n)))
 	}
 	return noSize
@@ -257,7 +257,7 @@ func (c Int) look(_ *walk, v any) error {
 	case *big.Int:
 		n = v
 	}
-	if most, bounded := c.bytes(); bounded && n.BitLen() > 8*most {
+	if most, bounded := c.bytes(); bounded && (n.BitLen()+7)/8 > most {
 		return c.tooLong(most)
 	}
 	return c.bigInRange(n)
@@ -269,7 +269,7 @@ func (c Int) size() size {
 		return noSize
 	}
 	// Short ones can be written in a header, of up to 64 bytes.
-	return stringSize(int64(n)).max(bytesSize(min(65, (8*int64(n)+6)/7+1)))
+	return stringSize(int64(n)).max(bytesSize(min(65, (8*int64(min(n, 64))+6)/7+1)))
 }
 
 // Number accepts integers and floats.
@@ -370,11 +370,15 @@ func (c Decimal) size() size {
 	return noSize
 }
 
+// maxCompared is how many bytes of integers are compared: there are no longer
+// ones.
+const maxCompared = 16 << 20
+
 // bounds returns the least and the largest integer; nil is no bound.
 func (c Int) bounds() (low, high *big.Int) {
 	low, high = c.Min, c.Max
 	if n, bounded := c.bytes(); bounded {
-		most := new(big.Int).Lsh(big.NewInt(1), 8*uint(n))
+		most := new(big.Int).Lsh(big.NewInt(1), 8*uint(min(n, maxCompared)))
 		most.Sub(most, big.NewInt(1))
 		if least := new(big.Int).Neg(most); low == nil || low.Cmp(least) < 0 {
 			low = least

@@ -14,11 +14,14 @@ type Tasting struct {
 	// Go type, is made of: a [Copied]; nil for any other value. Without it such a
 	// value satisfies nothing but Any when it is shown by a "reference".
 	CopyState func(v any) (any, error)
+	// Charge is asked for memory, in bytes, before it is used; nil allows all.
+	// Its error is an objection.
+	Charge func(n int) error
 
 	walk   walk
 	free   []*level
 	lent   []*level // to those who called Taster
-	unsure []Unsure
+	unsure []unsure
 }
 
 // maxLevels bounds the room that a Tasting keeps.
@@ -220,7 +223,7 @@ func (l *level) Value(v any, growing func(any) bool) error {
 	switch l.at {
 	case inShared:
 		w := &l.t.walk
-		w.growing, w.copyState, w.cycle = growing, l.t.CopyState, nil
+		w.growing, w.copyState, w.cycle, w.charge = growing, l.t.CopyState, nil, l.t.Charge
 		err := w.check(l.c, v)
 		w.growing, w.copyState, w.cycle = nil, nil, nil
 		return err

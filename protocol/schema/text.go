@@ -210,5 +210,8 @@ func literalText(v any) string {
 	case banana.Decimal:
 		return "decimal(" + strconv.Quote(string(v)) + ")"
 	}
-	return "?"
+	return noLiteral
 }
+
+// noLiteral stands for what is no scalar.
+const noLiteral = "?"

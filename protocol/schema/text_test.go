@@ -168,7 +168,7 @@ func TestAComparisonSaysWhoFails(t *testing.T) {
 		{"(a: int) -> none", "(a: int) -> none", false, ""},
 		{"(a: int) -> none", "() -> none", true, "argument a of f is gone: old callers who give it fail"},
 		{"(a: int) -> none", "(unknown=ignore) -> none", true, "argument a of f is gone: new callers do not give it"},
-		{"(a: optional(int)) -> none", "(unknown=ignore) -> none", false, "argument a of f is gone"},
+		{"(a: optional(int)) -> none", "(unknown=ignore) -> none", true, "argument a of f is gone: old callers who give it by position fail"},
 		{"() -> none", "(a: int) -> none", true, "argument a of f is new and required"},
 		{"() -> none", "(a: optional(int)) -> none", false, "argument a of f is new and optional"},
 		{"(unknown=accept) -> none", "(a: optional(int), unknown=accept) -> none", true, "argument a of f has a constraint"},

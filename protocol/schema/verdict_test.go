@@ -225,6 +225,38 @@ func TestAnIntroductionOfUnknownInterfacePassesUntilItIsResolved(t *testing.T) {
 	require.NoError(t, c.Check(got))
 }
 
+func TestAnIntroductionMayBeOneOfSeveral(t *testing.T) {
+	for _, c := range []struct{ constraint, iface, wrong string }{
+		{`choice(tuple(interface("RIFoo"), int), tuple(interface("RIBar"), int))`, "RIBar", "RIOther"},
+		{`choice(tuple(interface("RIFoo"), int), tuple(interface("RIBar"), text))`, "RIFoo", "RIBar"},
+		{`choice(choice(interface("RIFoo"), interface("RIBar")), tuple(int))`, "RIBar", "RIOther"},
+		{`choice(list(choice(interface("RIFoo"), interface("RIBar"))), list(interface("RIBaz")), int)`, "RIBaz", "RIOther"},
+		{`choice(tuple(interface("RIFoo"), int), tuple(referenceable, int))`, "RIOther", ""},
+		{`choice(tuple(interface("RIFoo"), int), tuple(referenceable, text))`, "RIFoo", "RIOther"},
+	} {
+		for _, iface := range []string{c.iface, c.wrong} {
+			o := &object{opentype: "their-reference"}
+			var v any = o
+			switch {
+			case strings.HasPrefix(c.constraint, "choice(tuple"):
+				v = banana.Tuple{o, 1}
+			case strings.HasPrefix(c.constraint, "choice(list"):
+				v = banana.NewList(o)
+			}
+			in, externals := wire(t, v)
+			tasting := new(Tasting)
+			_, err := decode(in, externals, nil, tasting.Taster(parse(t, c.constraint)))
+			require.NoError(t, err, c.constraint)
+			o.iface = iface
+			legal := true
+			for _, u := range tasting.Unsure() {
+				legal = legal && u.Constraint.Check(u.Value) == nil
+			}
+			assert.Equal(t, iface == c.iface || c.wrong == "", legal, "%s %s", c.constraint, iface)
+		}
+	}
+}
+
 func TestWhatIsTooLongIsRefusedBeforeItIsRead(t *testing.T) {
 	for text, in := range map[string][]byte{
 		"bytes(max=10)":             banana.AppendToken(nil, banana.TypeString, 1<<20),
@@ -285,6 +317,29 @@ func TestSharingCostsNoMoreThanWhatIsShared(t *testing.T) {
 	start := time.Now()
 	require.NoError(t, c.Check(l))
 	assert.Less(t, time.Since(start), 5*time.Second)
+}
+
+// Looking at shared values again needs memory of its own, for each constraint.
+func TestWhatLookingAtSharedValuesTakesIsCharged(t *testing.T) {
+	many := list()
+	for range 1000 {
+		many.Items = append(many.Items, list())
+	}
+	in, _ := wire(t, list(many, many, many))
+	charged := func(text string) (n int) {
+		tasting := Tasting{Charge: func(more int) error { n += more; return nil }}
+		_, err := decode(in, nil, nil, tasting.Taster(parse(t, text)))
+		require.NoError(t, err)
+		return n
+	}
+	assert.Greater(t, charged("list(list(list(int)))"), 1000*100)
+	assert.Less(t, charged("list(list(any))"), 1000, "what may be anything is not looked into")
+	tasting := Tasting{Charge: func(int) error { return &banana.LimitError{Limit: "MaxMessage"} }}
+	_, err := decode(in, nil, nil, tasting.Taster(parse(t, "list(list(list(int)))")))
+	var limit *banana.LimitError
+	assert.ErrorAs(t, err, &limit)
+	var v *banana.Violation
+	assert.ErrorAs(t, err, &v)
 }
 
 func TestATastingIsUsedForOneMessageAfterAnother(t *testing.T) {

@@ -22,7 +22,12 @@ type walk struct {
 	// cycle is the value in which the last cycle was found, until it turns
 	// out that this does not matter.
 	cycle any
+	// charge allows a verdict to be kept; nil allows all.
+	charge func(n int) error
 }
+
+// verdictCost is what a verdict takes in a map, in bytes.
+const verdictCost = 128
 
 // verdict is what is known of a value. An objection to a cycle holds as long
 // as the value in which it ends is growing.
@@ -121,6 +126,11 @@ func (w *walk) check(c Constraint, v any) error {
 	if w.unfinished(v) {
 		w.cycle = v
 		return errCycle()
+	}
+	if w.charge != nil {
+		if err := w.charge(verdictCost); err != nil {
+			return err
+		}
 	}
 	w.path = append(w.path, id)
 	err := c.look(w, v)

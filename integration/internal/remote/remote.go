@@ -38,6 +38,7 @@ type Peer interface {
 	//foolscap:result int
 	WrongResult(ctx context.Context, a tub.None) (int64, error)
 	Anything(ctx context.Context, a PeerAnythingArgs) (any, error)
+	Repeat(ctx context.Context, a PeerRepeatArgs) (string, error)
 }
 
 // PeerAddArgs are the arguments of [Peer.Add].
@@ -75,4 +76,11 @@ type PeerWelcomeArgs struct {
 // PeerAnythingArgs are the arguments of [Peer.Anything].
 type PeerAnythingArgs struct {
 	Value any
+}
+
+// PeerRepeatArgs are the arguments of [Peer.Repeat].
+type PeerRepeatArgs struct {
+	Text  string
+	End   *string `foolscap:",optional" schema:"text" default:"\".\""`
+	Times *int64  `foolscap:",optional" schema:"int" default:"1"`
 }

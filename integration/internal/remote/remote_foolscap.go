@@ -53,6 +53,7 @@ var VisitorStub = tub.StubOf(
 //	  greet(name: text) -> text
 //	  int32(value: int(min=-2147483648, max=2147483647)) -> int(min=-2147483648, max=2147483647)
 //	  names(ages: dict(text, int)) -> list(text)
+//	  repeat(text: text, end: optional(text, default="."), times: optional(int, default=1)) -> text
 //	  short(data: bytes(max=10)) -> int
 //	  visitor() -> interface("RIVisitor.foolscap-go")
 //	  welcome(visitor: interface("RIVisitor.foolscap-go"), name: text) -> text
@@ -102,6 +103,18 @@ func (c PeerClient) Names(ctx context.Context, a PeerNamesArgs) ([]string, error
 	return tub.Call[[]string](ctx, c.Ref, "names", a.Ages)
 }
 
+// Repeat calls repeat.
+func (c PeerClient) Repeat(ctx context.Context, a PeerRepeatArgs) (string, error) {
+	var named tub.Keywords
+	if a.End != nil {
+		named.Set("end", a.End)
+	}
+	if a.Times != nil {
+		named.Set("times", a.Times)
+	}
+	return tub.Call[string](ctx, c.Ref, "repeat", a.Text, named)
+}
+
 // Short calls short.
 func (c PeerClient) Short(ctx context.Context, a PeerShortArgs) (int64, error) {
 	return tub.Call[int64](ctx, c.Ref, "short", a.Data)
@@ -114,7 +127,7 @@ func (c PeerClient) Visitor(ctx context.Context, a tub.None) (Visitor, error) {
 
 // Welcome calls welcome.
 func (c PeerClient) Welcome(ctx context.Context, a PeerWelcomeArgs) (string, error) {
-	return tub.Call[string](ctx, c.Ref, "welcome", a.Visitor, a.Name)
+	return tub.Call[string](ctx, c.Ref, "welcome", tub.As(a.Visitor), a.Name)
 }
 
 // WrongResult calls wrong_result.
@@ -132,6 +145,7 @@ func NewPeerObject(impl Peer, parts ...tub.Part) *tub.Object {
 		tub.Method("greet", impl.Greet),
 		tub.Method("int32", impl.Int32),
 		tub.Method("names", impl.Names),
+		tub.Method("repeat", impl.Repeat),
 		tub.Method("short", impl.Short),
 		tub.Method("visitor", impl.Visitor),
 		tub.Method("welcome", impl.Welcome),

@@ -214,7 +214,7 @@ func (m *pyModule) interfaces() (all []*schema.Interface, notes []string, err er
 			methods = append(methods, method)
 		}
 		slices.SortFunc(methods, func(a, b *schema.Method) int { return strings.Compare(a.Name, b.Name) })
-		s, err := schema.NewInterface(i.Name, nil, methods...)
+		s, err := schema.NewInterface(i.Name, slices.Sorted(slices.Values(i.Extends)), methods...)
 		if err != nil {
 			return nil, nil, fmt.Errorf("%s: %w", i.Class, err)
 		}

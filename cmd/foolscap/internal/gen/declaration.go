@@ -320,7 +320,7 @@ func (r *reader) schemas(all []*declaration) {
 			methods = append(methods, r.methodSchema(m, v))
 		}
 		slices.SortFunc(methods, func(a, b *schema.Method) int { return strings.Compare(a.Name, b.Name) })
-		i, err := schema.NewInterface(d.wire, nil, methods...)
+		i, err := schema.NewInterface(d.wire, v.extended(d.obj), methods...)
 		if err != nil {
 			r.fail(d.pos, "%s", r.reason(d.pos, err.Error()))
 		}

@@ -102,6 +102,11 @@ def method(name, m):
     return found
 
 
+def remote_names(classes):
+    return [c.__remote_name__ for c in classes
+            if isinstance(c, remoteinterface.RemoteInterfaceClass) and c is not remoteinterface.RemoteInterface]
+
+
 def interfaces(module):
     seen = set()
     for value in vars(module).values():
@@ -111,9 +116,8 @@ def interfaces(module):
             yield {
                 "class": value.__name__,
                 "name": value.__remote_name__,
-                "extends": [b.__remote_name__ for b in value.__bases__
-                            if isinstance(b, remoteinterface.RemoteInterfaceClass)
-                            and b is not remoteinterface.RemoteInterface],
+                "bases": remote_names(value.__bases__),
+                "extends": remote_names(value.__iro__[1:]),
                 "methods": [method(n, value[n]) for n in value.names(all=True)],
             }
 

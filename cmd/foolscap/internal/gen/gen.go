@@ -36,6 +36,9 @@ func Stubs(file string) (*Output, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := s.has(name); err != nil {
+		return nil, err
+	}
 	all, err := s.declarations()
 	if err != nil {
 		return nil, err

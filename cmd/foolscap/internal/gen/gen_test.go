@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/foolscap-go/foolscap/cmd/foolscap/internal/gen/testdata/every"
+	"github.com/foolscap-go/foolscap/cmd/foolscap/internal/gen/testdata/extends"
 	"github.com/foolscap-go/foolscap/cmd/foolscap/internal/gen/testdata/shapes"
 	"github.com/foolscap-go/foolscap/protocol/schema"
 )
@@ -25,7 +26,7 @@ func content(t testing.TB, name string) string {
 }
 
 func TestTheSameDeclarationsGiveTheSameStubs(t *testing.T) {
-	for _, file := range []string{"testdata/every/every.go", "testdata/logs/logs.go", "testdata/common/common.go", "testdata/shapes/shapes.go",
+	for _, file := range []string{"testdata/every/every.go", "testdata/logs/logs.go", "testdata/common/common.go", "testdata/shapes/shapes.go", "testdata/extends/extends.go", "testdata/names/names.go",
 		"../../../../examples/typed/guestbook.go", "../../../../integration/internal/remote/remote.go"} {
 		for range 2 {
 			o, err := Stubs(file)
@@ -37,7 +38,7 @@ func TestTheSameDeclarationsGiveTheSameStubs(t *testing.T) {
 }
 
 func TestGeneratedCodeIsCleanForVet(t *testing.T) {
-	output, err := exec.CommandContext(t.Context(), "go", "vet", "./testdata/every", "./testdata/logs", "./testdata/common", "./testdata/shapes").CombinedOutput()
+	output, err := exec.CommandContext(t.Context(), "go", "vet", "./testdata/every", "./testdata/logs", "./testdata/common", "./testdata/shapes", "./testdata/extends", "./testdata/names").CombinedOutput()
 	assert.NoError(t, err, "%s", output)
 }
 
@@ -78,6 +79,11 @@ var pythonModules = map[string][]string{
 		"RIEvery.local, argument what: no value that is sent satisfies ILocal, an interface of Python objects",
 		"RIEvery.ignores: it takes arguments that are not declared, so it takes any",
 		"RIEvery.accepts: it takes arguments that are not declared, so it takes any",
+	},
+	"extends": {
+		"RIRedefined extends RIRoot, which its Go interface does not: that is not of the module, has no methods, or other ones",
+		"RIForeign extends RISubscription.foolscap.lothar.com, which its Go interface does not: that is not of the module, has no methods, or other ones",
+		"RITwice extends RISame, which its Go interface does not: that is not of the module, has no methods, or other ones",
 	},
 }
 
@@ -153,6 +159,46 @@ func TestWhatPythonAllowsAndWeCannotSay(t *testing.T) {
 	assert.ErrorContains(t, err, "cannot be the name of a package")
 }
 
+// What a Python module says, which may be any text, must not become source.
+func TestTextsOfPythonStayInTheirComments(t *testing.T) {
+	const module = `{"module": "m\nvar a = 1", "interfaces": [{"class": "RIRef", "name": %q, "methods": [{"name": %q, "arguments": [
+		{"name": "a", "constraint": {"kind": "text", "text": "(a\nvar b = 1"}},
+		{"name": "b", "constraint": {"kind": "unknown", "text": "odd\r\u2028\nvar c = 1"}}]}]}]}`
+	o, err := fromJSON(t, fmt.Sprintf(module, "RIRef", "m")).translate("x")
+	require.NoError(t, err)
+	for line := range strings.Lines(string(o.Source)) {
+		assert.False(t, strings.HasPrefix(line, "var "), line)
+	}
+	assert.Contains(t, string(o.Source), "odd var c = 1.\n")
+	_, err = fromJSON(t, fmt.Sprintf(module, "RI\ntype T int", "m")).translate("x")
+	assert.ErrorContains(t, err, "cannot be the name of an interface")
+	_, err = fromJSON(t, fmt.Sprintf(module, "RIRef", "größe")).translate("x")
+	assert.ErrorContains(t, err, "cannot be the name of a method")
+	_, err = fromJSON(t, `{"module": "m", "interfaces": [{"class": "A\nB", "name": "RI", "methods": [{"name": "m"}]}]}`).translate("x")
+	assert.ErrorContains(t, err, "cannot be the name of a type")
+}
+
+func TestWhatExtendsInPythonEmbedsInGo(t *testing.T) {
+	s, err := Read(t.Context(), "", "testdata/extends")
+	require.NoError(t, err)
+	for name, want := range map[string][]string{
+		"RIRoot": nil, "RILeft": {"RIRoot"}, "RIDiamond": {"RILeft", "RIRight", "RIRoot"}, "RIRedefined": nil, "RIForeign": nil, "RITwice": {"RIRoot"},
+	} {
+		assert.Equal(t, want, s.find(name).Extends, name)
+	}
+	diamond := s.find("RIDiamond").String()
+	assert.Equal(t, `interface RIDiamond extends RILeft, RIRight, RIRoot
+  leftHand() -> bool
+  left_hand() -> bool
+  right() -> bool
+  text(a: int) -> text
+`, diamond)
+	again, err := schema.ParseInterface(diamond)
+	require.NoError(t, err)
+	assert.Equal(t, diamond, again.String())
+	assert.Equal(t, diamond, extends.DiamondInterface.String())
+}
+
 func TestErrorsNameTheirPlace(t *testing.T) {
 	const usual = "//foolscap:interface RIFoo\ntype Foo interface {\n%s\n}\n"
 	method := func(s string) string { return fmt.Sprintf(usual, s) }
@@ -221,8 +267,20 @@ func TestOnlyGoFilesHaveStubs(t *testing.T) {
 		_, err := Stubs(file)
 		assert.ErrorContains(t, err, "is not a Go file")
 	}
-	_, err := Stubs(filepath.Join(t.TempDir(), "foo.go"))
+	dir := t.TempDir()
+	_, err := Stubs(filepath.Join(dir, "foo.go"))
 	assert.ErrorContains(t, err, "no buildable Go source files")
+	for name, text := range map[string]string{
+		"bar.go": "package foo\n", "foo.go": "//go:build never\n\npackage foo\nimport \"context\"\n//foolscap:interface RIFoo\ntype Foo interface{ M(ctx context.Context, a struct{}) (int, error) }\n",
+	} {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
+	}
+	for name, says := range map[string]string{"foo.go": "is no part of the package foo", "fooo.go": "no such file"} {
+		_, err = Stubs(filepath.Join(dir, name))
+		assert.ErrorContains(t, err, says)
+		_, err = Read(t.Context(), "", filepath.Join(dir, name))
+		assert.ErrorContains(t, err, says)
+	}
 }
 
 // The rest of the package may lack what is about to be generated.

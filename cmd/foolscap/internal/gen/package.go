@@ -24,6 +24,7 @@ import (
 // A source is a Go package as far as it can be understood without what is to
 // be generated.
 type source struct {
+	dir   string
 	fset  *token.FileSet
 	files []*ast.File
 	pkg   *types.Package
@@ -43,7 +44,7 @@ func loadPackage(dir, without string) (*source, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &source{fset: token.NewFileSet()}
+	s := &source{dir: dir, fset: token.NewFileSet()}
 	var imports []string
 	for _, name := range slices.Concat(found.GoFiles, found.CgoFiles) {
 		if name == without {
@@ -84,6 +85,18 @@ func loadPackage(dir, without string) (*source, error) {
 // compiledPackages has the files in which the go command keeps the types of
 // packages, by import path.
 type compiledPackages map[string]string
+
+// has returns an error if a file of the directory was not read.
+func (s *source) has(name string) error {
+	if slices.ContainsFunc(s.files, func(f *ast.File) bool { return filepath.Base(s.fset.File(f.FileStart).Name()) == name }) {
+		return nil
+	}
+	file := filepath.Join(s.dir, name)
+	if _, err := os.Stat(file); err != nil {
+		return err
+	}
+	return fmt.Errorf("%s is no part of the package %s here: build constraints or its name leave it out", file, s.pkg.Name())
+}
 
 // exports asks the go command for what packages export. They are compiled if
 // need be, as they are to be for the program itself.

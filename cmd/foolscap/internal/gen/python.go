@@ -23,7 +23,8 @@ type pyModule struct {
 
 type pyInterface struct {
 	Class, Name string
-	Extends     []string
+	Bases       []string // those that it names
+	Extends     []string // with those that these extend
 	Methods     []pyMethod
 }
 

@@ -66,6 +66,11 @@ func readGo(dir, file string) (*Schemas, error) {
 	if err != nil {
 		return nil, err
 	}
+	if file != "" {
+		if err := s.has(file); err != nil {
+			return nil, err
+		}
+	}
 	all, err := s.declarations()
 	if err != nil {
 		return nil, err

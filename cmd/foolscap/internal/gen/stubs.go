@@ -21,11 +21,20 @@ type writer struct {
 	imports map[string]string // path → name in the file
 	names   map[string]bool   // those names
 	body    bytes.Buffer
+	// What the client's methods call their receiver, parameters and the
+	// arguments by name.
+	c, ctx, a, named string
 }
 
 func newWriter(pkg *types.Package) *writer {
-	// The names of the parameters of what is generated.
-	w := &writer{pkg: pkg, imports: map[string]string{}, names: map[string]bool{"a": true, "c": true, "ctx": true, "named": true}}
+	w := &writer{pkg: pkg, imports: map[string]string{}, names: map[string]bool{}}
+	for name, local := range map[string]*string{"c": &w.c, "ctx": &w.ctx, "a": &w.a, "named": &w.named} {
+		*local = name
+		for pkg.Scope().Lookup(*local) != nil { // it may be the result
+			*local += "_"
+		}
+		w.names[*local] = true
+	}
 	return w
 }
 
@@ -115,7 +124,7 @@ func (w *writer) stubs(d *declaration) {
 	w.printf("func %s(ref *%s.Ref) %s {\nref.Assume(%s)\nreturn %s{ref}\n}\n", newClient, tub, client, iface, client)
 	for _, m := range d.methods {
 		w.printf("\n// %s calls %s.\n", m.name, m.wire)
-		w.printf("func (c %s) %s(ctx %s.Context, a %s) (%s, error) {\n", client, m.name, ctx, w.typeText(m.argsOf), w.typeText(m.result))
+		w.printf("func (%s %s) %s(%s %s.Context, %s %s) (%s, error) {\n", w.c, client, m.name, w.ctx, ctx, w.a, w.typeText(m.argsOf), w.typeText(m.result))
 		w.call(m, tub)
 		w.printf("}\n")
 	}
@@ -145,6 +154,9 @@ func (w *writer) overrides(d *declaration, tub string) string {
 		}
 	}
 	var all string
+	if len(d.schema.Extends) > 0 {
+		all = fmt.Sprintf(",\n%s.Extends(%s)", tub, quoted(d.schema.Extends))
+	}
 	for _, other := range d.refers {
 		all += fmt.Sprintf(",\n%s.Refers[%s](%q)", tub, other.name, other.wire)
 	}
@@ -160,34 +172,53 @@ func (w *writer) overrides(d *declaration, tub string) string {
 	return all
 }
 
+func quoted(all []string) string {
+	text := make([]string, len(all))
+	for i, s := range all {
+		text[i] = strconv.Quote(s)
+	}
+	return strings.Join(text, ", ")
+}
+
 // call writes the body of a method of the client.
 func (w *writer) call(m *method, tub string) {
-	args := []string{"ctx", "c.Ref", strconv.Quote(m.wire)}
+	args := []string{w.ctx, w.c + ".Ref", strconv.Quote(m.wire)}
 	positional := []string{}
 	rest := 0
 	for rest < len(m.fields) && !m.fields[rest].optional {
-		positional = append(positional, "a."+m.fields[rest].name)
+		positional = append(positional, w.argument(m.fields[rest].name, m.fields[rest].typ, tub))
 		rest++
 	}
 	switch {
 	case m.args == nil:
-		args = append(args, "a")
+		args = append(args, w.a)
 	case rest < len(m.fields):
-		w.printf("var named %s.Keywords\n", tub)
+		w.printf("var %s %s.Keywords\n", w.named, tub)
 		for _, f := range m.fields[rest:] {
-			set := fmt.Sprintf("named.Set(%q, a.%s)\n", f.wire, f.name)
+			value := w.a + "." + f.name
+			set := fmt.Sprintf("%s.Set(%q, %s)\n", w.named, f.wire, w.argument(f.name, f.typ, tub))
 			if f.optional {
-				set = fmt.Sprintf("if %s {\n%s}\n", w.given("a."+f.name, f.typ), set)
+				set = fmt.Sprintf("if %s {\n%s}\n", w.given(value, f.typ), set)
 			}
 			w.printf("%s", set)
 		}
-		args = append(append(args, positional...), "named")
+		args = append(append(args, positional...), w.named)
 	case rest > 0 && couldBeTaken(m.fields[rest-1].typ):
 		args = append(append(args, positional...), tub+".Keywords(nil)")
 	default:
 		args = append(args, positional...)
 	}
 	w.printf("return %s.Call[%s](%s)\n", tub, w.typeText(m.result), strings.Join(args, ", "))
+}
+
+// argument is a field as an argument of Call, which would not see that it is
+// declared as of an interface type.
+func (w *writer) argument(name string, t types.Type, tub string) string {
+	value := w.a + "." + name
+	if i, ok := t.Underlying().(*types.Interface); ok && !i.Empty() {
+		return tub + ".As(" + value + ")"
+	}
+	return value
 }
 
 // couldBeTaken reports whether the last argument could hold tub.Keywords or

@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"go/token"
 	"go/types"
+	"maps"
+	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -33,29 +36,29 @@ func (m *pyModule) translate(pkg string) (*Output, error) {
 	if !token.IsIdentifier(pkg) {
 		return nil, fmt.Errorf("%q cannot be the name of a package", pkg)
 	}
+	if _, _, err := m.interfaces(); err != nil { // a name that nothing could have on the wire
+		return nil, err
+	}
 	t := &translator{
 		writer: newWriter(types.NewPackage(pkg, pkg)),
-		module: m, taken: map[string]bool{}, byWire: map[string]string{}, output: &Output{},
+		module: m, taken: map[string]bool{}, byWire: map[string]string{}, written: map[string]*translated{}, output: &Output{},
 	}
 	for i := range m.Interfaces {
 		// One without methods is nothing that a Go value could do.
 		if py := &m.Interfaces[i]; len(py.Methods) > 0 {
-			d := declaration{name: unique(interfaceName(py.Class), t.taken)}
-			t.byWire[py.Name] = d.name
-			for _, name := range d.generated() {
-				t.taken[name] = true
+			if !token.IsIdentifier(py.Class) {
+				return nil, fmt.Errorf("%q cannot be the name of a type in Go", py.Class)
 			}
+			t.byWire[py.Name] = t.declared(interfaceName(py.Class))
 		}
 	}
 	t.use("context", "context")
 	t.printf("\n//go:generate go tool foolscap gen $GOFILE\n")
 	for i := range m.Interfaces {
-		if err := t.declare(&m.Interfaces[i]); err != nil {
-			return nil, err
-		}
+		t.declare(&m.Interfaces[i])
 	}
 	var err error
-	t.output.Source, err = t.file(fmt.Sprintf("// The remote interfaces of the Python module %s, as \"foolscap gen --from-python\" has read them.", m.Module))
+	t.output.Source, err = t.file(strings.TrimSpace(comment("The remote interfaces of the Python module %s, as \"foolscap gen --from-python\" has read them.", m.Module)))
 	return t.output, err
 }
 
@@ -66,40 +69,117 @@ type translator struct {
 	taken  map[string]bool   // names of types
 	byWire map[string]string // interfaces with methods of the module
 	later  []string          // types that belong behind the interface
-	output *Output
+	// written are the interfaces that are there already, by their names on the wire.
+	written map[string]*translated
+	output  *Output
+}
+
+// A translated interface has its methods by their names on the wire, and is what
+// others embed who extend it.
+type translated struct {
+	extends []string // that can be seen in Go
+	methods map[string]translatedMethod
+}
+
+type translatedMethod struct {
+	name  string // in Go
+	owner string // the interface that declares it
+	py    *pyMethod
+}
+
+// declared returns the name, or one like it, and takes it with those of what is
+// generated for it.
+func (t *translator) declared(name string) string {
+	d := declaration{name: name}
+	for n := 2; slices.ContainsFunc(append(d.generated(), d.name), func(s string) bool { return t.taken[s] }); n++ {
+		d.name = name + strconv.Itoa(n)
+	}
+	for _, s := range append(d.generated(), d.name) {
+		t.taken[s] = true
+	}
+	return d.name
 }
 
 // declare writes an interface, and the structs that it needs.
-func (t *translator) declare(i *pyInterface) error {
+func (t *translator) declare(i *pyInterface) {
 	name := t.byWire[i.Name]
 	if name == "" {
-		t.output.Notes = append(t.output.Notes, i.Class+" has no methods: references to it are *tub.Ref")
-		return nil
+		t.note("%s has no methods: references to it are *tub.Ref", i.Class)
+		return
 	}
 	t.output.Interfaces = append(t.output.Interfaces, i.Name)
-	t.printf("\n// %s is %s of %s.\n//\n%s%s %s\ntype %s interface {\n", name, i.Class, t.module.Module, prefix, interfaceMarker, i.Name, name)
+	t.printf("\n%s//\n%s%s %s\ntype %s interface {\n", comment("%s is %s of %s.", name, i.Class, t.module.Module), prefix, interfaceMarker, i.Name, name)
+	self := &translated{methods: map[string]translatedMethod{}}
 	taken := map[string]bool{"Ref": true, "BananaExternal": true}
+	for _, base := range i.Bases {
+		if t.embeds(i, self, base) {
+			t.printf("%s\n", t.byWire[base])
+		}
+	}
+	for _, m := range self.methods {
+		taken[m.name] = true
+	}
+	for _, extended := range i.Extends {
+		if !slices.Contains(self.extends, extended) {
+			t.note("%s extends %s, which its Go interface does not: that is not of the module, has no methods, or other ones", i.Class, extended)
+		}
+	}
 	for k := range i.Methods {
 		m := &i.Methods[k]
-		if m.Problem != "" {
-			return fmt.Errorf("%s.%s: %s", i.Class, m.Name, m.Problem)
+		if _, inherited := self.methods[m.Name]; inherited {
+			continue
 		}
-		t.method(i, m, name, unique(goName(m.Name), taken))
+		found := translatedMethod{unique(goName(m.Name), taken), name, m}
+		self.methods[m.Name] = found
+		t.method(i, m, name, found.name)
 	}
+	t.written[i.Name] = self
 	t.printf("}\n")
 	for _, text := range t.later {
 		t.printf("\n%s", text)
 	}
 	t.later = nil
-	return nil
+}
+
+// embeds reports whether an interface can embed a base, all of whose methods it
+// has then.
+func (t *translator) embeds(i *pyInterface, self *translated, base string) bool {
+	b := t.written[base]
+	if b == nil {
+		return false
+	}
+	goNames := map[string]string{}
+	for wire, m := range self.methods {
+		goNames[m.name] = wire
+	}
+	for wire, m := range b.methods {
+		own := slices.IndexFunc(i.Methods, func(m pyMethod) bool { return m.Name == wire })
+		other, taken := self.methods[wire]
+		if own < 0 || !reflect.DeepEqual(&i.Methods[own], m.py) || taken && other.owner != m.owner || !taken && goNames[m.name] != "" {
+			return false
+		}
+	}
+	maps.Copy(self.methods, b.methods)
+	self.extends = append(append(self.extends, base), b.extends...)
+	return true
+}
+
+// note tells of what could not be expressed.
+func (t *translator) note(format string, args ...any) {
+	t.output.Notes = append(t.output.Notes, fmt.Sprintf(format, args...))
+}
+
+// comment is a line of a comment, whatever the text of others in it.
+func comment(format string, args ...any) string {
+	return "// " + strings.Join(strings.FieldsFunc(fmt.Sprintf(format, args...), func(r rune) bool { return !unicode.IsPrint(r) }), " ") + "\n"
 }
 
 func (t *translator) method(i *pyInterface, m *pyMethod, iface, name string) {
 	var comments, markers strings.Builder
 	note := func(format string, args ...any) {
 		text := fmt.Sprintf(format, args...)
-		fmt.Fprintf(&comments, "// %s: %s.\n", name, text)
-		t.output.Notes = append(t.output.Notes, fmt.Sprintf("%s.%s: %s", i.Class, m.Name, text))
+		comments.WriteString(comment("%s: %s.", name, text))
+		t.note("%s.%s: %s", i.Class, m.Name, text)
 	}
 	if m.Name != banana.SnakeCase(name) {
 		fmt.Fprintf(&markers, "%s%s %s\n", prefix, methodMarker, m.Name)
@@ -145,8 +225,8 @@ func (t *translator) arguments(i *pyInterface, m *pyMethod, iface, name string) 
 		field := unique(goName(a.Name), taken)
 		b.WriteString(t.field(field, a.Name, &a.Constraint, self+field, func(format string, args ...any) {
 			text := fmt.Sprintf(format, args...)
-			fmt.Fprintf(&b, "// %s: %s.\n", field, text)
-			t.output.Notes = append(t.output.Notes, fmt.Sprintf("%s.%s, argument %s: %s", i.Class, m.Name, a.Name, text))
+			b.WriteString(comment("%s: %s.", field, text))
+			t.note("%s.%s, argument %s: %s", i.Class, m.Name, a.Name, text)
 		}))
 	}
 	b.WriteString("}\n")

@@ -4,6 +4,7 @@ import (
 	"go/token"
 	"go/types"
 	"reflect"
+	"slices"
 
 	"github.com/foolscap-go/foolscap/protocol/schema"
 )
@@ -137,4 +138,28 @@ func (v view) Remote() string {
 	}
 	v.used[n.Obj()] = true
 	return v.names[n.Obj()]
+}
+
+// extended are the names of the declared interfaces that one embeds, directly or
+// not, sorted.
+func (v view) extended(obj *types.TypeName) []string {
+	var names []string
+	seen := map[types.Type]bool{}
+	var look func(t types.Type)
+	look = func(t types.Type) {
+		i, ok := t.Underlying().(*types.Interface)
+		if !ok || seen[i] {
+			return
+		}
+		seen[i] = true
+		for e := range i.EmbeddedTypes() {
+			if n, ok := types.Unalias(e).(*types.Named); ok && v.names[n.Obj()] != "" && !slices.Contains(names, v.names[n.Obj()]) {
+				names = append(names, v.names[n.Obj()])
+			}
+			look(e)
+		}
+	}
+	look(obj.Type())
+	slices.Sort(names)
+	return names
 }

@@ -35,6 +35,7 @@ type Base interface {
 //
 //foolscap:interface RIEvery.example.org
 type Every interface {
+	Base
 	Scalars(ctx context.Context, a EveryScalarsArgs) (tub.None, error)
 	Limits(ctx context.Context, a EveryLimitsArgs) (tub.None, error)
 	Containers(ctx context.Context, a EveryContainersArgs) (EveryContainersResult, error)
@@ -54,8 +55,6 @@ type Every interface {
 	Ignores(ctx context.Context, a tub.Args) (any, error)
 	// Accepts: it takes arguments that are not declared, so it takes any.
 	Accepts(ctx context.Context, a tub.Args) (int64, error)
-	//foolscap:result text(max=20)
-	Name(ctx context.Context, a tub.None) (string, error)
 }
 
 // EveryScalarsArgs are the arguments of [Every.Scalars].

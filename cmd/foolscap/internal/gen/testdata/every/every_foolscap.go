@@ -88,7 +88,7 @@ var BaseStub = tub.StubOf(
 
 // EveryInterface is RIEvery.example.org as it goes over the wire:
 //
-//	interface RIEvery.example.org
+//	interface RIEvery.example.org extends RIBase.example.org
 //	  accepts(...)
 //	  attributes(d: attrdict(x: int, y: optional(text, default=""))) -> attrdict(x: int, unknown=ignore)
 //	  camelCase(firstArg: int, second_arg: int, type: text, a__b: int, ab: int, a_b: int, ID: int, tub_id: text) -> text
@@ -104,6 +104,7 @@ var BaseStub = tub.StubOf(
 //	  references(listener: interface("RIListener.example.org"), any_of: list(interface("RIListener.example.org")), maybe: choice(interface("RIListener.example.org"), none), base: interface("RIBase.example.org")) -> interface("RIListener.example.org")
 //	  scalars(a: any, b: bytes, s: text, i: int, f: number, t: bool, n: none) -> none
 var EveryInterface = tub.InterfaceOf[Every]("RIEvery.example.org",
+	tub.Extends("RIBase.example.org"),
 	tub.Refers[Listener]("RIListener.example.org"),
 	tub.Refers[Base]("RIBase.example.org"),
 	tub.Names{
@@ -219,7 +220,7 @@ func (c EveryClient) Optional(ctx context.Context, a EveryOptionalArgs) (bool, e
 
 // References calls references.
 func (c EveryClient) References(ctx context.Context, a EveryReferencesArgs) (Listener, error) {
-	return tub.Call[Listener](ctx, c.Ref, "references", a.Listener, a.AnyOf, a.Maybe, a.Base)
+	return tub.Call[Listener](ctx, c.Ref, "references", tub.As(a.Listener), a.AnyOf, tub.As(a.Maybe), tub.As(a.Base))
 }
 
 // Scalars calls scalars.

@@ -89,7 +89,7 @@ func NewLogFileClient(ref *tub.Ref) LogFileClient {
 
 // GetEvents calls get_events.
 func (c LogFileClient) GetEvents(ctx context.Context, a LogFileGetEventsArgs) (tub.None, error) {
-	return tub.Call[tub.None](ctx, c.Ref, "get_events", a.Receiver)
+	return tub.Call[tub.None](ctx, c.Ref, "get_events", tub.As(a.Receiver))
 }
 
 // GetHeader calls get_header.
@@ -217,7 +217,7 @@ func (c LogPublisherClient) SubscribeToAll(ctx context.Context, a LogPublisherSu
 	if a.CatchUp {
 		named.Set("catch_up", a.CatchUp)
 	}
-	return tub.Call[Subscription](ctx, c.Ref, "subscribe_to_all", a.Observer, named)
+	return tub.Call[Subscription](ctx, c.Ref, "subscribe_to_all", tub.As(a.Observer), named)
 }
 
 // SubscribeToIncidents calls subscribe_to_incidents.
@@ -229,7 +229,7 @@ func (c LogPublisherClient) SubscribeToIncidents(ctx context.Context, a LogPubli
 	if a.Since != nil {
 		named.Set("since", a.Since)
 	}
-	return tub.Call[Subscription](ctx, c.Ref, "subscribe_to_incidents", a.Observer, named)
+	return tub.Call[Subscription](ctx, c.Ref, "subscribe_to_incidents", tub.As(a.Observer), named)
 }
 
 // Unsubscribe calls unsubscribe.
@@ -280,7 +280,7 @@ func NewLogGathererClient(ref *tub.Ref) LogGathererClient {
 
 // Logport calls logport.
 func (c LogGathererClient) Logport(ctx context.Context, a LogGathererLogportArgs) (tub.None, error) {
-	return tub.Call[tub.None](ctx, c.Ref, "logport", a.Nodeid, a.Logport)
+	return tub.Call[tub.None](ctx, c.Ref, "logport", a.Nodeid, tub.As(a.Logport))
 }
 
 // NewLogGathererObject makes an object of impl, which is its [tub.Value] too; parts come on top.

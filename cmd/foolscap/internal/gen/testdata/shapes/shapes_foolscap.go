@@ -143,10 +143,10 @@ func (c ShapesClient) Raw(ctx context.Context, a tub.Args) (any, error) {
 func (c ShapesClient) References(ctx context.Context, a References) (Nested, error) {
 	var named tub.Keywords
 	if a.Nested != nil {
-		named.Set("nested", a.Nested)
+		named.Set("nested", tub.As(a.Nested))
 	}
 	if a.Reader != nil {
-		named.Set("reader", a.Reader)
+		named.Set("reader", tub.As(a.Reader))
 	}
 	return tub.Call[Nested](ctx, c.Ref, "references", a.Ref, a.Shapes, named)
 }
@@ -206,7 +206,7 @@ func NewNestedClient(ref *tub.Ref) NestedClient {
 
 // Self calls shapes.
 func (c NestedClient) Self(ctx context.Context, a struct{ Other Nested }) (Shapes, error) {
-	return tub.Call[Shapes](ctx, c.Ref, "shapes", a.Other)
+	return tub.Call[Shapes](ctx, c.Ref, "shapes", tub.As(a.Other))
 }
 
 // NewNestedObject makes an object of impl, which is its [tub.Value] too; parts come on top.
