@@ -20,10 +20,6 @@ import (
 	"github.com/foolscap-go/foolscap/protocol/furl"
 )
 
-type testRef struct{ r *Remote }
-
-func (testRef) BananaExternal() {}
-
 type testHost struct {
 	adaptsReaders
 	root *Object
