@@ -2,11 +2,14 @@ package tub
 
 import (
 	"errors"
+	"fmt"
+	"reflect"
 	"slices"
 
 	"github.com/foolscap-go/foolscap/protocol/banana"
 	"github.com/foolscap-go/foolscap/protocol/broker"
 	"github.com/foolscap-go/foolscap/protocol/furl"
+	"github.com/foolscap-go/foolscap/protocol/schema"
 )
 
 // A Copy says how the values of one Go type travel by copy: what Foolscap calls
@@ -27,10 +30,14 @@ type Copy = banana.Copy
 // CopyOf lets the values of T, a struct type with a name, travel by copy under
 // the name of a class. Its exported fields are the attributes, by their names in
 // snake case or in a `foolscap:"name"` tag; one with the option
-// `foolscap:",optional"` may be missing, and is left out when it is zero.
+// `foolscap:",optional"` may be missing, and is left out when it is zero. A tag
+// `schema:"text(max=10)"` bounds an attribute, wherever a T goes out or arrives:
+// docs/interfaces.md has the language.
 //
 // [New] returns the error of a type or class that cannot be.
-func CopyOf[T any](class string) Copy { return banana.CopyOf[T](class) }
+func CopyOf[T any](class string) Copy {
+	return constrained(banana.CopyOf[T](class), class, reflect.TypeFor[T]())
+}
 
 // CopyAs is [CopyOf] for values of any type with a name, such as time.Time,
 // which are made into a struct S, and out of one, by two functions of the
@@ -41,7 +48,34 @@ func CopyOf[T any](class string) Copy { return banana.CopyOf[T](class) }
 // are written and read: they must be quick, and make no remote calls. A value
 // that a function makes cannot contain itself.
 func CopyAs[T, S any](class string, encode func(T) (S, error), decode func(S) (T, error)) Copy {
-	return banana.CopyAs(class, encode, decode)
+	return constrained(banana.CopyAs(class, encode, decode), class, reflect.TypeFor[S]())
+}
+
+// constrained returns a Copy that is held to the schema tags of its state.
+func constrained(c Copy, class string, state reflect.Type) Copy {
+	fields, _, err := banana.FieldsOf(state)
+	if err != nil { // which NewCopies tells
+		return c
+	}
+	whole := schema.Copyable{Class: class}
+	tagged := false
+	for _, f := range fields {
+		var of schema.Constraint
+		if tag, ok := f.Struct.Tag.Lookup("schema"); ok {
+			tagged = true
+			if of, err = schema.ForType(f.Struct.Type, tag); err != nil {
+				return c.Constrained(nil, fmt.Errorf("attribute %q: %w", f.Name, err))
+			}
+		}
+		if f.Optional {
+			of = schema.Optional{Of: of}
+		}
+		whole.State.Fields = append(whole.State.Fields, schema.Field{Name: f.Name, Constraint: of})
+	}
+	if !tagged {
+		return c
+	}
+	return c.Constrained(whole.Taster, nil)
 }
 
 // copies returns all that travels by copy.

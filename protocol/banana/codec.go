@@ -1019,7 +1019,9 @@ type Field struct {
 	Optional bool
 	// Codec is that of its type.
 	Codec *Codec
-	index int
+	// Struct is the field as package reflect sees it.
+	Struct reflect.StructField
+	index  int
 }
 
 // In returns the field within v, a struct of the type that FieldsOf was asked
@@ -1078,7 +1080,7 @@ func (m *maker) fields(t reflect.Type) (fields []Field, tuple bool, err error) {
 		if err != nil {
 			return nil, false, fmt.Errorf("%s.%s: %w", t, f.Name, err)
 		}
-		fields = append(fields, Field{Name: name, Optional: options == "optional", Codec: c, index: i})
+		fields = append(fields, Field{Name: name, Optional: options == "optional", Codec: c, Struct: f, index: i})
 	}
 	return fields, tuple, nil
 }

@@ -21,6 +21,7 @@ type Copy struct {
 	fields []Field      // sorted by their names
 	byName map[string]int
 	alone  bool
+	taster func() Taster // of all values of the class, or nil
 	err    error
 
 	// The hooks are nil when the type is its own state.
@@ -83,6 +84,13 @@ func (hookPanic) Panicked() bool { return true }
 // those of a class with the attribute nonCyclic.
 func (c Copy) Unshared() Copy {
 	c.alone = true
+	return c
+}
+
+// Constrained returns a Copy whose values a Taster looks at wherever they go out
+// or arrive. taster makes it, for one message; err is one more error for NewCopies.
+func (c Copy) Constrained(taster func() Taster, err error) Copy {
+	c.taster, c.err = taster, errors.Join(c.err, err)
 	return c
 }
 
@@ -203,6 +211,7 @@ func (e *Encoder) copy(c *Copy, v reflect.Value) error {
 		id.open = e.opens
 		e.remember(id)
 	}
+	from := e.Mark()
 	if err := e.Open("copyable"); err != nil {
 		return err
 	}
@@ -221,7 +230,10 @@ func (e *Encoder) copy(c *Copy, v reflect.Value) error {
 		}
 	}
 	e.copies--
-	return e.Close()
+	if err := e.Close(); err != nil || c.taster == nil {
+		return err
+	}
+	return At(e.Taste(from, c.taster()), c.at(""))
 }
 
 // early returns why the receiver of a reference to a sequence could not make
@@ -353,6 +365,9 @@ func (d *Decoder) copied(c *Copy, h *head, v, p reflect.Value) error {
 		}
 		state = reflect.New(c.state).Elem()
 	}
+	if err := d.constrain(c, h); err != nil {
+		return err
+	}
 	if err := d.attributes(c, h, state); err != nil {
 		return err
 	}
@@ -367,6 +382,33 @@ func (d *Decoder) copied(c *Copy, h *head, v, p reflect.Value) error {
 		at.rv, at.val = p, p.Interface()
 	}
 	return nil
+}
+
+// constrain lets the class's own Taster see the attributes too. It is the same
+// for all values of the class in a message, so that it knows what it has seen.
+func (d *Decoder) constrain(c *Copy, h *head) error {
+	if c.taster == nil {
+		return nil
+	}
+	whole, ok := d.tasters[c]
+	if !ok {
+		if err := d.charge(512); err != nil {
+			return err
+		}
+		if d.tasters == nil {
+			d.tasters = make(map[*Copy]Taster)
+		}
+		whole = c.taster()
+		d.tasters[c] = whole
+	}
+	own, err := whole.Open("copyable")
+	if err == nil && own != nil {
+		if err = own.Token(Token{Type: TypeString, N: uint64(len(c.class))}); err == nil {
+			err = own.Body([]byte(c.class))
+		}
+	}
+	h.child = tee(h.child, own)
+	return objection(err)
 }
 
 // attributes reads up to the CLOSE of a copyable.

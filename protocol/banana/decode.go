@@ -72,7 +72,8 @@ type Decoder struct {
 	fresh   string // the type of the innermost sequence, while nothing in it has been read
 	body    int    // bytes of a body that nobody has read yet
 	skip    bool
-	states  bool // values by copy become *copyState
+	states  bool             // values by copy become *copyState
+	tasters map[*Copy]Taster // of the message, by class
 
 	limits   Limits
 	tokens   int
@@ -525,6 +526,7 @@ func (d *Decoder) Begin() (string, error) {
 		case tok.Type != TypeOpen:
 			return "", protocolError("%s at top level, where only sequences may be", tok)
 		}
+		d.tasters = nil
 		return d.openType()
 	}
 }
