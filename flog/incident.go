@@ -40,7 +40,7 @@ func (r *recording) add(rec []byte) bool {
 }
 
 // declare begins an incident, unless the trigger belongs to the last one. It is
-// called with mu held. One incident may be written and another one wait; what
+// called with mu held. One incident may be written and two wait; what
 // comes on top of that, because the disk is so slow, is lost.
 func (l *Log) declare(trigger []byte) {
 	if l.current != nil {

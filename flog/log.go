@@ -68,7 +68,7 @@ func New(opts *Options) (*Log, error) {
 		if err := os.MkdirAll(o.Incidents.Dir, 0o700); err != nil {
 			return nil, err
 		}
-		l.incidents = make(chan *recording, 1)
+		l.incidents = make(chan *recording, 2)
 		l.writer.Go(l.writeIncidents)
 	}
 	return l, nil

@@ -33,6 +33,9 @@ func parseJSON(text []byte) (slog.Value, error) {
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.UseNumber()
 	v, err := parseNext(d, 0)
+	if errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
 	if err != nil {
 		return v, err
 	}
@@ -44,9 +47,6 @@ func parseJSON(text []byte) (slog.Value, error) {
 
 func parseNext(d *json.Decoder, depth int) (slog.Value, error) {
 	token, err := d.Token()
-	if errors.Is(err, io.EOF) {
-		err = io.ErrUnexpectedEOF
-	}
 	if err != nil {
 		return slog.Value{}, err
 	}
@@ -168,13 +168,11 @@ func quoteNumbers(text []byte) []byte {
 // eventOf makes an event of what was read. What does not have the type that it
 // should is an attribute.
 func eventOf(attrs []slog.Attr) (e Event) {
-	rest := attrs[:0:0]
 	for _, a := range attrs {
 		if !e.take(a.Key, a.Value) {
-			rest = append(rest, a)
+			e.Attrs = append(e.Attrs, a)
 		}
 	}
-	e.Attrs = rest
 	return e
 }
 
