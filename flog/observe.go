@@ -11,17 +11,15 @@ import (
 	"github.com/foolscap-go/foolscap/tub"
 )
 
-// Bounds of what is remembered to find parents: anybody can connect.
-const (
-	maxConnections = 10_000
-	maxStories     = 1_000
-)
+// maxRemembered bounds what is remembered to find parents: anybody can connect.
+const maxRemembered = 10_000
 
 // Observe returns an observer that logs what a Tub does, for
 // [tub.Options.Observer]. The facilities are foolscap.dial, .negotiate,
 // .connection, .call, .reference, .gift, .limit and .revoke. Calls, references
-// and introductions have their connection as parent; dials, negotiations and
-// the connection have the first dial or negotiation of that attempt. What went
+// and introductions have their connection as parent. What leads to a connection has
+// the first dial or negotiation of that attempt, the connection too; what is
+// tried while there is one, it. What went
 // well is Operational, or Noisy if it happens with every call; what failed is
 // Unusual or Infrequent; a limit that was hit is Curious. Nothing is an
 // incident by default, since peers could declare one whenever they like.
@@ -34,8 +32,10 @@ type observer struct {
 	log *Log
 
 	mu          sync.Mutex
-	connections memory[uint64]   // by the ID of the event
-	stories     memory[storyKey] // that have not led to a connection yet
+	connections memory[uint64] // by the ID of the event
+	// stories have the first event of an attempt to connect, then the
+	// connection.
+	stories memory[storyKey]
 }
 
 type storyKey struct {
@@ -142,12 +142,16 @@ func (o *observer) remember(e tub.Event, num uint64) {
 	switch e.Kind {
 	case tub.EventDial, tub.EventNegotiate:
 		if _, ok := o.stories.get(story); !ok && e.Peer != "" {
-			o.stories.put(story, num, maxStories)
+			o.stories.put(story, num)
 		}
 	case tub.EventConnect:
-		o.stories.forget(story)
-		o.connections.put(e.ID, num, maxConnections)
+		o.stories.put(story, num)
+		o.connections.put(e.ID, num)
 	case tub.EventDisconnect:
+		connection, _ := o.connections.get(e.Parent)
+		if last, ok := o.stories.get(story); ok && last == connection {
+			o.stories.forget(story)
+		}
 		o.connections.forget(e.Parent)
 	}
 }
@@ -163,7 +167,7 @@ func (m *memory[K]) get(key K) (uint64, bool) {
 	return n, ok
 }
 
-func (m *memory[K]) put(key K, num uint64, limit int) {
+func (m *memory[K]) put(key K, num uint64) {
 	if m.nums == nil {
 		m.nums = make(map[K]uint64)
 	}
@@ -171,7 +175,7 @@ func (m *memory[K]) put(key K, num uint64, limit int) {
 		m.order = append(m.order, key)
 	}
 	m.nums[key] = num
-	for len(m.order) > limit {
+	for len(m.order) > maxRemembered {
 		delete(m.nums, m.order[0])
 		m.order = m.order[1:]
 	}
