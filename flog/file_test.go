@@ -122,7 +122,7 @@ func TestReadingIsTolerantAndSaysWhatIsWrong(t *testing.T) {
 		"a header only":              {text: magic + header},
 		"events":                     {text: magic + header + aLine + "\n" + aLine, events: 2},
 		"no header":                  {text: magic + aLine + aLine, events: 2},
-		"two files":                  {text: magic + header + aLine + header + aLine, events: 2},
+		"two files":                  {text: magic + header + aLine + magic + header + aLine, events: 2},
 		"a last line without an end": {text: magic + header + aLine + strings.TrimSpace(aLine), events: 2},
 		"half a last line":           {text: magic + header + aLine + aLine[:50], events: 1, truncated: true},
 		"half a header":              {text: magic + header[:20], truncated: true},

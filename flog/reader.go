@@ -146,8 +146,8 @@ func (r *Reader) next() (e Entry, isHeader bool, err error) {
 		if err != nil {
 			return e, false, err
 		}
-		if len(bytes.TrimSpace(text)) == 0 {
-			continue
+		if len(bytes.TrimSpace(text)) == 0 || string(text) == magic[:len(magic)-1] {
+			continue // the magic: Foolscap's gatherer may add to a file that is there
 		}
 		e, isHeader, err = r.parse(text)
 		if err != nil && !whole {
