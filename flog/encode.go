@@ -82,7 +82,8 @@ func (e *encoder) end(t time.Time, level Level, message string) {
 		e.buf = binary.AppendVarint(e.buf, e.dropped)
 	}
 	e.buf = append(e.buf, byte(markEnd))
-	e.text(e.facility[:min(len(e.facility), maxFacility)])
+	facility := redact(e.facility)
+	e.text(facility[:min(len(facility), maxFacility)])
 	e.text(message)
 
 	at := int64(noTime)

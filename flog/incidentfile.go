@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"time"
 )
@@ -131,21 +132,34 @@ func (l *Log) lines(records [][]byte, now time.Time) (text []byte, size, dropped
 	return bytes.Join(lines[begin:], nil), size, begin
 }
 
-// complete makes the final file of a temporary one. f is locked, and stays so.
+// complete makes the final file of a temporary one. f is locked, and stays so
+// unless the system needs it closed.
 func (l *Log) complete(f *os.File, name string) (path string, err error) {
 	if !l.opts.Incidents.Plain {
 		path = l.path(name + packedEnd)
 		if err = l.pack(f, path); err == nil {
-			return path, os.Remove(f.Name())
+			closeOnWindows(f)
+			if err := os.Remove(f.Name()); err != nil {
+				l.complain("a temporary file could not be removed", err)
+			}
+			return path, nil
 		}
 		l.complain("an incident could not be compressed", err)
 	}
 	path = l.path(name + plainEnd)
 	if err = f.Sync(); err == nil {
+		closeOnWindows(f)
 		err = os.Rename(f.Name(), path)
 	}
 	syncDir(l.opts.Incidents.Dir)
 	return path, err
+}
+
+// closeOnWindows closes a file before its name changes, where that is needed.
+func closeOnWindows(f *os.File) {
+	if runtime.GOOS == "windows" {
+		f.Close()
+	}
 }
 
 func (l *Log) pack(f *os.File, path string) error {
