@@ -7,7 +7,7 @@
 //
 //	log, err := flog.New(&flog.Options{Incidents: flog.IncidentOptions{Dir: "incidents"}})
 //	defer log.Close()
-//	slog.SetDefault(slog.New(log.Handler(slog.Default().Handler())))
+//	slog.SetDefault(slog.New(log.Handler(slog.NewTextHandler(os.Stderr, nil))))
 //	t, err := tub.New(id, &tub.Options{Observer: flog.Observe(log)})
 //
 // Programs log through package slog, with a [Handler]; levels correspond as

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"reflect"
 	"slices"
 	"strconv"
 	"sync"
@@ -236,7 +237,7 @@ func (e *encoder) any(key string, v any, depth int) {
 	case Opaque:
 		e.opaque(key, v.Kind, v.Repr)
 	case error:
-		e.failure(key, Failure{Text: v.Error(), Repr: fmt.Sprintf("<%T>", v)})
+		e.failure(key, Failure{Text: v.Error(), Repr: reflect.TypeOf(v).String()})
 	case []byte:
 		e.opaque(key, "UnJSONable", "b"+strconv.QuoteToASCII(string(v[:min(len(v), e.limit)])))
 	case json.Number:
@@ -245,7 +246,7 @@ func (e *encoder) any(key string, v any, depth int) {
 	case encoding.TextMarshaler:
 		text, err := v.MarshalText()
 		if err != nil {
-			e.failure(key, Failure{Text: err.Error(), Repr: fmt.Sprintf("<%T>", err)})
+			e.failure(key, Failure{Text: err.Error(), Repr: reflect.TypeOf(err).String()})
 			return
 		}
 		e.key(kindString, key)

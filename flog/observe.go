@@ -11,8 +11,11 @@ import (
 	"github.com/foolscap-go/foolscap/tub"
 )
 
-// maxRemembered bounds what is remembered to find parents: anybody can connect.
-const maxRemembered = 10_000
+// Bounds of what is remembered to find parents: anybody can connect.
+const (
+	maxRemembered = 10_000
+	maxEnded      = 1_000
+)
 
 // Observe returns an observer that logs what a Tub does, for
 // [tub.Options.Observer]. The facilities are foolscap.dial, .negotiate,
@@ -33,6 +36,7 @@ type observer struct {
 
 	mu          sync.Mutex
 	connections memory[uint64] // by the ID of the event
+	ended       memory[uint64] // likewise: some events come late
 	// stories have the first event of an attempt to connect, then the
 	// connection.
 	stories memory[storyKey]
@@ -126,7 +130,10 @@ func (o *observer) parent(e tub.Event) (uint64, bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if e.Parent != 0 {
-		return o.connections.get(e.Parent)
+		if num, ok := o.connections.get(e.Parent); ok {
+			return num, true
+		}
+		return o.ended.get(e.Parent)
 	}
 	return o.stories.get(storyKey{e.Peer, e.Inbound})
 }
@@ -142,17 +149,21 @@ func (o *observer) remember(e tub.Event, num uint64) {
 	switch e.Kind {
 	case tub.EventDial, tub.EventNegotiate:
 		if _, ok := o.stories.get(story); !ok && e.Peer != "" {
-			o.stories.put(story, num)
+			o.stories.put(story, num, maxRemembered)
 		}
 	case tub.EventConnect:
-		o.stories.put(story, num)
-		o.connections.put(e.ID, num)
+		o.stories.put(story, num, maxRemembered)
+		o.connections.put(e.ID, num, maxRemembered)
 	case tub.EventDisconnect:
-		connection, _ := o.connections.get(e.Parent)
+		connection, ok := o.connections.get(e.Parent)
+		if !ok {
+			return
+		}
 		if last, ok := o.stories.get(story); ok && last == connection {
 			o.stories.forget(story)
 		}
 		o.connections.forget(e.Parent)
+		o.ended.put(e.Parent, connection, maxEnded)
 	}
 }
 
@@ -167,7 +178,7 @@ func (m *memory[K]) get(key K) (uint64, bool) {
 	return n, ok
 }
 
-func (m *memory[K]) put(key K, num uint64) {
+func (m *memory[K]) put(key K, num uint64, limit int) {
 	if m.nums == nil {
 		m.nums = make(map[K]uint64)
 	}
@@ -175,7 +186,7 @@ func (m *memory[K]) put(key K, num uint64) {
 		m.order = append(m.order, key)
 	}
 	m.nums[key] = num
-	for len(m.order) > maxRemembered {
+	for len(m.order) > limit {
 		delete(m.nums, m.order[0])
 		m.order = m.order[1:]
 	}

@@ -97,9 +97,13 @@ func TestValuesAreThoseOfTheMomentOfLogging(t *testing.T) {
 	}
 }
 
-type panicking struct{ kind string }
+type panicking struct{}
 
 func (panicking) Error() string { panic("no") }
+
+type panickingPointer struct{ text string }
+
+func (p *panickingPointer) Error() string { return p.text }
 
 type endless struct{}
 
@@ -109,7 +113,7 @@ func TestOddValuesDoNoHarm(t *testing.T) {
 	l := newLog(t, &Options{MaxEvent: 2000})
 	cyclic := map[string]any{}
 	cyclic["self"] = cyclic
-	var nilError *panicking
+	var nilError *panickingPointer
 	many := make([]any, 2000)
 	slog.New(l.Handler(nil)).Info(strings.Repeat("m", 5000), "panics", panicking{}, "nil error", nilError, "endless", endless{}, "cyclic", cyclic,
 		"channel", make(chan int), "function", context.Background, "nil", nil, "long", strings.Repeat("x", 5000), "more", 1, "list", many)
