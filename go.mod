@@ -4,6 +4,7 @@ go 1.26.0
 
 require (
 	github.com/cretz/bine v0.2.0
+	github.com/dsnet/compress v0.0.1
 	github.com/quic-go/quic-go v0.65.0
 	github.com/stretchr/testify v1.12.1
 	golang.org/x/net v0.62.0

@@ -19,7 +19,7 @@ func Check(code int, others string) int {
 	if code != 0 {
 		return code
 	}
-	pattern := `foolscap-go/foolscap/(tub|protocol|handlers)`
+	pattern := `foolscap-go/foolscap/(tub|protocol|handlers|flog)`
 	if others != "" {
 		pattern += "|" + others
 	}
