@@ -78,6 +78,13 @@ var exceptions = map[string][]string{
 	// Reads and writes what is connected already.
 	"protocol/broker/instant.go": {"syscall.RawSyscall", "syscall.SYS_READ", "syscall.SYS_WRITE"},
 
+	// Runs what its operator has chosen.
+	"appserver/command.go":       {"exec.Command", "exec.Cmd"},
+	"appserver/process_unix.go":  {"exec.Cmd", "syscall.SysProcAttr", "syscall.Signal", "syscall.Kill", "syscall.SIGKILL", "syscall.WaitStatus"},
+	"appserver/process_other.go": {"exec.Cmd"},
+	"appserver/lock_unix.go":     {"syscall.Flock", "syscall.LOCK_EX"},
+	"cmd/foolscap/umask_unix.go": {"syscall.Umask"},
+
 	"cmd/foolscap/demotransports.go":       startsProxies,
 	"cmd/foolscap/internal/gen/package.go": {"exec.Command"},
 	"cmd/foolscap/internal/gen/python.go":  {"exec.CommandContext", "exec.ExitError"},

@@ -116,7 +116,8 @@ func (o *commandOptions) environment() []string {
 const (
 	// maxCommands bounds how many commands of one service run at a time.
 	maxCommands = 32
-	// linger is how long what a killed command has written may take to its client.
+	// linger is how long the output of a killed command is still read, and then again
+	// how long it may take to its client.
 	linger = 2 * time.Second
 )
 
@@ -293,7 +294,9 @@ func (c *command) finish() {
 		}
 	}
 	c.Logger.Info("command ended", attrs...)
-	_ = tub.Send(c.sending, c.watcher, "done", signal, code) // if it cannot be told, nobody is there
+	// Until it is answered, so that the connection does not end before it is known. If it
+	// cannot be told, nobody is there.
+	_, _ = tub.Call[any](c.sending, c.watcher, "done", signal, code)
 }
 
 // end kills the command. Its children may have left its group and hold its streams,
@@ -304,7 +307,7 @@ func (c *command) end() {
 	for _, s := range c.streams {
 		_ = s.from.SetReadDeadline(deadline) // those of a pipe can be read with one
 	}
-	time.AfterFunc(linger, c.quiet)
+	time.AfterFunc(2*linger, c.quiet) // how it has ended is told last
 }
 
 // pump sends a stream until its end.

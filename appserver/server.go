@@ -21,9 +21,6 @@ type Options struct {
 	// Logger is told what goes wrong, and what services do; default: nothing is
 	// logged. No secret of a FURL is ever logged.
 	Logger *slog.Logger
-	// Grace is how long uploads and commands in progress may go on when [Server.Serve]
-	// is to end; default 0, they are cut off.
-	Grace time.Duration
 	// Types are service types besides [UploadFile] and [RunCommand]; one of the
 	// same name takes the place of those.
 	Types []Type
@@ -36,7 +33,6 @@ type Server struct {
 	dir   string
 	id    *tub.Identity
 	log   *slog.Logger
-	grace time.Duration
 	types map[string]Type
 }
 
@@ -51,7 +47,7 @@ func Open(dir string, opts *Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{dir: dir, log: opts.Logger, grace: opts.Grace, types: make(map[string]Type)}
+	s := &Server{dir: dir, log: opts.Logger, types: make(map[string]Type)}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -80,38 +76,50 @@ func (s *Server) Identity() *tub.Identity { return s.id }
 const removedWithin = time.Second
 
 // Serve offers the services by a Tub, which has the Server's identity and listens
-// already, until ctx ends. Then nothing new begins; what still goes on after
-// Options.Grace is given up, commands are killed, and Serve returns when nothing of it
-// is left. Services are looked up in the folder when somebody asks
+// already, until stop is called. Services are looked up in the folder when somebody asks
 // for them, so those that are added meanwhile are there at once; one that is removed
 // ends within a second, what it is doing included.
 //
+// stop lets nothing new begin. Uploads and commands in progress may go on until its ctx
+// ends; then they are given up, commands are killed, and stop returns when nothing of
+// them is left.
+//
 // The hints that the Tub advertises are written to the folder, for List.
-func (s *Server) Serve(ctx context.Context, t *tub.Tub) error {
+func (s *Server) Serve(t *tub.Tub) (stop func(ctx context.Context), err error) {
 	if t.TubID() != s.id.TubID() {
-		return fmt.Errorf("appserver: the Tub is %s, and the server is %s: make the Tub with Identity", t.TubID().Short(), s.id.TubID().Short())
+		return nil, fmt.Errorf("appserver: the Tub is %s, and the server is %s: make the Tub with Identity", t.TubID().Short(), s.id.TubID().Short())
+	}
+	if err := s.advertise(t.Hints()); err != nil {
+		return nil, err
 	}
 	r := &running{server: s, tub: t, live: make(map[string]*live)}
-	r.ctx, r.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
-	defer r.end()
-	defer t.OnLookup(r.lookup)()
-	if err := s.advertise(t.Hints()); err != nil {
-		return err
-	}
+	r.ctx, r.cancel = context.WithCancelCause(context.Background())
+	forget := t.OnLookup(r.lookup)
+	var watching sync.WaitGroup
+	watching.Go(r.watch)
+	return func(ctx context.Context) {
+		forget()
+		r.end(ctx)
+		watching.Wait()
+	}, nil
+}
+
+// watch ends the services that are removed, until the end.
+func (r *running) watch() {
 	ticker := time.NewTicker(removedWithin)
 	defer ticker.Stop()
 	var seen fs.FileInfo
 	for {
 		select {
-		case <-ctx.Done():
-			return nil
+		case <-r.ctx.Done():
+			return
 		case <-ticker.C:
 		}
-		info, err := os.Stat(s.path(servicesFile))
+		info, err := os.Stat(r.server.path(servicesFile))
 		if err != nil || seen != nil && os.SameFile(seen, info) && seen.ModTime().Equal(info.ModTime()) {
 			continue // what cannot be read takes nothing away
 		}
-		if all, err := s.read(); err == nil {
+		if all, err := r.server.read(); err == nil {
 			seen = info
 			r.withdraw(all)
 		}
@@ -232,7 +240,8 @@ func (r *running) begin() (end func(), err error) {
 	return sync.OnceFunc(r.work.Done), nil
 }
 
-func (r *running) end() {
+// end is what stop does.
+func (r *running) end(ctx context.Context) {
 	r.mu.Lock()
 	r.ended = true
 	r.mu.Unlock()
@@ -241,11 +250,9 @@ func (r *running) end() {
 		r.work.Wait()
 		close(done)
 	}()
-	grace := time.NewTimer(r.server.grace)
-	defer grace.Stop()
 	select {
 	case <-done:
-	case <-grace.C:
+	case <-ctx.Done():
 	}
 	r.withdraw(nil)
 	r.cancel(errEnded)

@@ -43,8 +43,8 @@ type Config struct {
 	begin func() (end func(), err error)
 }
 
-// Begin says that something begins which [Server.Serve] is to wait for before it
-// returns, until end is called. It fails when it is too late for that.
+// Begin says that something begins which the stop of [Server.Serve] is to wait for,
+// until end is called. It fails when it is too late for that.
 func (c Config) Begin() (end func(), err error) { return c.begin() }
 
 // from makes a path in Args absolute.

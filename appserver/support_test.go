@@ -6,8 +6,8 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -51,24 +51,14 @@ func serve(t *testing.T, s *appserver.Server) (stop func()) {
 	require.NoError(t, err)
 	_, err = server.Listen(l)
 	require.NoError(t, err)
-	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	done := make(chan error, 1)
-	go func() { done <- s.Serve(ctx, server) }()
-	// The FURLs have hints from then on.
-	require.Eventually(t, func() bool {
-		set, err := s.Settings()
-		return err == nil && len(set.Location) > 0
-	}, 10*time.Second, time.Millisecond)
-	stopped := false
-	stop = func() {
-		if stopped {
-			return
-		}
-		stopped = true
+	end, err := s.Serve(server)
+	require.NoError(t, err)
+	stop = sync.OnceFunc(func() {
+		now, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 		cancel()
-		require.NoError(t, <-done)
+		end(now)
 		require.NoError(t, server.Shutdown(context.WithoutCancel(t.Context())))
-	}
+	})
 	t.Cleanup(stop)
 	return stop
 }
