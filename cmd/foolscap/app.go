@@ -74,7 +74,8 @@ Python's flappserver can run the folder if it listens at one TCP address.
 ` + serviceTypes,
 		examples: `foolscap app create drop upload-file --max-size=100M inbox
 foolscap app create --listen tor drop upload-file inbox
-foolscap app create --listen tcp:0.0.0.0:3116 --location tcp:example.org:3116 srv`,
+foolscap app create --listen tcp:0.0.0.0:3116 \
+    --location tcp:example.org:3116 drop upload-file inbox`,
 		words: 2,
 		setup: func(fs *flag.FlagSet) runFunc {
 			f := new(listenFlags)
@@ -192,8 +193,8 @@ func appListCommand() *command {
 		about: `Lists the services in the folder DIR of a server, with their FURLs: whoever has
 these can use them.`,
 		examples: `foolscap app list drop
-# The FURL of service 1, for a client.
-foolscap app list --json drop | jq -r '.services[] | select(.service=="1") .furl'`,
+# The first FURL, for a client.
+foolscap app list --json drop | jq -r .services[0].furl`,
 		setup: func(*flag.FlagSet) runFunc {
 			return func(_ context.Context, e *env, args []string) error {
 				if err := want(args, 1, 1, "DIR"); err != nil {

@@ -184,9 +184,9 @@ func appRunCommandCommand() *command {
 command, and shows its output as it comes. Standard input is sent if the service
 accepts some. What is run is up to the service.
 
-It exits with the code of the command, or 127 if that was killed by a signal, and
-255 if something else has failed. With --json, each line is a document with a
-piece of "stdout" or "stderr" in base64, and the last one has "exit" and "signal".
+It exits with the code of the command, or 127 if that was killed by a signal,
+and 255 if something else has failed. With --json, each line is a document with
+a piece of "stdout" or "stderr" in base64; the last one has "exit" and "signal".
 
 The FURL is a secret: give it as @FILE, or as - to read it from standard input,
 which the command does not get then.`,

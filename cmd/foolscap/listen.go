@@ -59,26 +59,33 @@ func (f *listenFlags) start(ctx context.Context, e *env, p listenPlan, identity 
 	if err != nil {
 		return nil, nil, err
 	}
-	done = r.close
-	defer func() {
-		if err != nil {
-			done()
-		}
-	}()
-	id, err := identity()
+	t, err = f.startBy(ctx, r, p, identity, opts)
 	if err != nil {
+		r.close()
 		return nil, nil, err
 	}
-	opts.Observer, opts.TwoFaces = observer(opts.Logger), f.twoFaces
-	if t, err = r.newTub(id, opts); err != nil {
-		return nil, nil, err
-	}
-	done = func() {
+	return t, func() {
 		t.Close()
 		r.close()
+	}, nil
+}
+
+func (f *listenFlags) startBy(ctx context.Context, r *route, p listenPlan, identity func() (*tub.Identity, error), opts *tub.Options) (*tub.Tub, error) {
+	id, err := identity()
+	if err != nil {
+		return nil, err
+	}
+	opts.Observer, opts.TwoFaces = observer(opts.Logger), f.twoFaces
+	t, err := r.newTub(id, opts)
+	if err != nil {
+		return nil, err
 	}
 	w := where{identity: id, locations: p.locations, via: r.via, onion: p.onion, logger: opts.Logger}
-	return t, done, startListening(ctx, t, p.listenings, w)
+	if err := startListening(ctx, t, p.listenings, w); err != nil {
+		t.Close()
+		return nil, err
+	}
+	return t, nil
 }
 
 // await serves until ctx ends, and stops in good order: first what stop is for, then
