@@ -8,6 +8,7 @@ import (
 	"net"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/foolscap-go/foolscap/appserver"
@@ -161,8 +162,8 @@ func listenText(line string) (string, error) {
 	if kind != "tcp" && kind != "tcp6" && findTransport(kind) != nil {
 		return line, nil
 	}
-	if rest == "" { // a port alone
-		kind, rest = "tcp", kind
+	if _, err := strconv.Atoi(line); err == nil { // a port alone
+		kind, rest = "tcp", line
 	}
 	port, host := "", ""
 	if kind == "tcp6" {
