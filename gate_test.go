@@ -82,6 +82,12 @@ var exceptions = map[string][]string{
 	"flog/bzip2.go":     {"github.com/dsnet/compress/bzip2"},
 	"flog/writer.go":    {"github.com/dsnet/compress/bzip2"},
 	"flog/lock_unix.go": {"syscall.Flock", "syscall.LOCK_EX", "syscall.LOCK_NB"},
+	// Runs what its operator has chosen.
+	"appserver/command.go":       {"exec.Command", "exec.Cmd"},
+	"appserver/process_unix.go":  {"exec.Cmd", "syscall.SysProcAttr", "syscall.Signal", "syscall.Kill", "syscall.SIGKILL", "syscall.WaitStatus"},
+	"appserver/process_other.go": {"exec.Cmd"},
+	"appserver/lock_unix.go":     {"syscall.Flock", "syscall.LOCK_EX"},
+	"cmd/foolscap/umask_unix.go": {"syscall.Umask"},
 
 	"cmd/foolscap/demotransports.go":       startsProxies,
 	"cmd/foolscap/internal/gen/package.go": {"exec.Command"},

@@ -70,7 +70,7 @@ var rooms = map[string]room{
 	"tub":              {own: append([]string{"internal/keyfile"}, tubImports...)},
 	"internal/keyfile": {}, // keys and FURLs in files
 	"flog":             {own: append([]string{"tub"}, tubImports...), outside: []string{bzip2}},
-	"appserver":        {own: append([]string{"tub"}, tubImports...)},
+	"appserver":        {own: append([]string{"tub", "internal/keyfile"}, tubImports...)}, // keys and the secrets of services in files
 
 	"examples/*":   {own: []string{"tub", "handlers", "handlers/*"}},
 	"examples/*/*": {own: []string{"tub", "handlers", "handlers/*"}},

@@ -3,10 +3,8 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
-	"log/slog"
 	"time"
 
 	"github.com/foolscap-go/foolscap/protocol/banana"
@@ -61,17 +59,11 @@ foolscap call --tor control --client-key service.key @onion.furl add 2 3`,
 	}
 }
 
-type callFlags struct {
-	routeFlags
-	cert    string
-	timeout time.Duration
-}
+type callFlags struct{ dialFlags }
 
 func setupCall(fs *flag.FlagSet) runFunc {
 	f := new(callFlags)
-	fs.StringVar(&f.cert, "cert", "", "be the Tub whose identity is in this `FILE` (default: a new one)")
-	f.define(fs)
-	durationVar(fs, &f.timeout, "timeout", usualTimeout, "give up after this `DURATION`, connecting included; 0 for never (default 1m, or 3m with --tor or --hidden)")
+	f.define(fs, "give up after this `DURATION`, connecting included; 0 for never (default 1m, or 3m with --tor or --hidden)")
 	verbose := fs.Bool("verbose", false, "show the remote traceback of a failure, and log what happens")
 	return func(ctx context.Context, e *env, args []string) error {
 		e.verbose = *verbose
@@ -82,54 +74,14 @@ func setupCall(fs *flag.FlagSet) runFunc {
 	}
 }
 
-// errTimeout is why a call ends that takes longer than --timeout.
-var errTimeout = errors.New("the time is up (--timeout)")
-
-func withTimeout(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
-	if d <= 0 {
-		return context.WithCancel(ctx)
-	}
-	return context.WithTimeoutCause(ctx, d, errTimeout)
-}
-
 func (f *callFlags) run(ctx context.Context, e *env, target, method string, words []string) error {
-	address, err := e.furl(ctx, target)
-	if err != nil {
-		return furlUsage(err)
-	}
-	logger := e.logger(slog.LevelWarn)
-	id, err := callingIdentity(f.cert, logger)
+	d, err := f.prepare(ctx, e, target)
 	if err != nil {
 		return err
 	}
-	if id.TubID() == address.TubID {
-		return usagef("the FURL is of the Tub of --cert itself; call it as another Tub, or without --cert")
-	}
-	r, err := f.open(ctx, e, "socks", logger)
-	if err != nil {
-		return err
-	}
-	defer r.close()
-	t, err := r.newTub(id, &tub.Options{Logger: logger, TracesFromPeers: true})
-	if err != nil {
-		return err
-	}
-	defer t.Close()
-	if f.timeout == usualTimeout {
-		f.timeout = time.Minute
-		if f.tor != "" || f.hidden {
-			f.timeout = torTimeout
-		}
-	}
-	limited, cancel := withTimeout(ctx, f.timeout)
-	defer cancel()
-	stop := e.progress(func() string {
-		info, _ := t.Info(address.TubID)
-		if news := progressOf(info); news != "" {
-			return "connecting to Tub " + address.TubID.Short() + "; " + news
-		}
-		return "connecting to Tub " + address.TubID.Short()
-	})
+	defer d.close()
+	t, limited := d.tub, d.limited
+	stop := d.progress(e)
 	defer func() { stop() }()
 	c := &caller{e: e, t: t, demo: newDemo(t)}
 	args, err := e.readArguments(ctx, words, newNotationReader(func(mark, text string) (any, error) {
@@ -139,7 +91,7 @@ func (f *callFlags) run(ctx context.Context, e *env, target, method string, word
 		return err
 	}
 	begun := time.Now()
-	ref, err := t.Connect(limited, address)
+	ref, err := t.Connect(limited, d.address)
 	if err != nil {
 		return err
 	}
@@ -157,32 +109,11 @@ func (f *callFlags) run(ctx context.Context, e *env, target, method string, word
 	if err != nil {
 		return err
 	}
-	if err := e.writeResult(text, address.TubID.String(), connected, elapsed); err != nil {
+	if err := e.writeResult(text, d.address.TubID.String(), connected, elapsed); err != nil {
 		return err
 	}
-	end, cancelEnd := withTimeout(ctx, time.Second)
-	defer cancelEnd()
-	t.Shutdown(end)
+	d.finish(ctx)
 	return nil
-}
-
-// callingIdentity returns the identity in a file, or a new one. A file that is
-// not there is an error: a call as somebody else would be of no use.
-func callingIdentity(path string, logger *slog.Logger) (*tub.Identity, error) {
-	if path == "" {
-		return tub.NewIdentity()
-	}
-	return tub.LoadIdentity(path, logger)
-}
-
-// furlUsage makes wrong usage of the error of a FURL, unless a file is at fault
-// or the reading was interrupted.
-func furlUsage(err error) error {
-	var usage *usageError
-	if isFileError(err) || errors.Is(err, errInterrupted) || errors.As(err, &usage) {
-		return err
-	}
-	return &usageError{err.Error()}
 }
 
 // A caller knows the references of one call.

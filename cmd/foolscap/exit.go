@@ -21,7 +21,9 @@ const (
 	exitRemote      exitCode = 4
 	exitNoAnswer    exitCode = 5
 	exitPartly      exitCode = 6
+	exitKilled      exitCode = 127
 	exitInterrupted exitCode = 130
+	exitNotRun      exitCode = 255
 )
 
 // kind is a word for programs, in the errors of --json.
@@ -37,8 +39,12 @@ func (c exitCode) kind() string {
 		return "no-answer"
 	case exitPartly:
 		return "partly"
+	case exitKilled:
+		return "killed"
 	case exitInterrupted:
 		return "interrupted"
+	case exitNotRun:
+		return "not-run"
 	}
 	return "failure"
 }
@@ -60,6 +66,10 @@ func (c exitCode) meaning() string {
 		return "the call was sent and no answer came: it may have run"
 	case exitPartly:
 		return "a part of it works, another does not"
+	case exitKilled:
+		return "the remote command was killed by a signal"
+	case exitNotRun:
+		return "the remote command was not run, or how it has ended is not known"
 	}
 	return "interrupted by a signal"
 }
@@ -79,6 +89,14 @@ type codedError struct {
 
 func (e *codedError) Error() string { return e.text }
 
+// A notRunError says why a remote command has not run, or what is known of it. Its
+// code stands apart from those of commands.
+type notRunError struct{ err error }
+
+func (e *notRunError) Error() string { return e.err.Error() }
+
+func (e *notRunError) Unwrap() error { return e.err }
+
 // codeOf classifies an error.
 func codeOf(ctx context.Context, err error) exitCode {
 	var usage *usageError
@@ -86,9 +104,15 @@ func codeOf(ctx context.Context, err error) exitCode {
 	var failure *tub.Failure
 	var call *tub.CallError
 	var dial *tub.DialError
+	var notRun *notRunError
 	switch {
 	case err == nil:
 		return exitOK
+	case errors.As(err, &notRun):
+		if ctx.Err() != nil {
+			return exitInterrupted
+		}
+		return exitNotRun
 	case errors.As(err, &usage):
 		return exitUsage
 	case errors.As(err, &coded):
@@ -172,7 +196,7 @@ func (e *env) finish(ctx context.Context, err error) int {
 // explain tells a person what went wrong.
 func (e *env) explain(code exitCode, err error) {
 	var failure *tub.Failure
-	if code != exitRemote || !errors.As(err, &failure) {
+	if code != exitRemote && code != exitNotRun || !errors.As(err, &failure) {
 		fmt.Fprintf(e.stderr, "%s %s\n", e.prefix(), e.safe(messageOf(err)))
 		return
 	}
@@ -192,12 +216,13 @@ func (e *env) prefix() string { return e.red(fmt.Sprintf("foolscap %s:", e.name)
 
 func (e *env) details(code exitCode, err error) errorDetails {
 	message := messageOf(err)
-	if code == exitRemote && isLookup(err) {
+	var failure *tub.Failure
+	remote := (code == exitRemote || code == exitNotRun) && errors.As(err, &failure)
+	if remote && isLookup(err) {
 		message = staleName + "; " + message
 	}
 	d := errorDetails{Kind: code.kind(), Code: code, Message: e.withoutSecrets(message)}
-	var failure *tub.Failure
-	if code == exitRemote && errors.As(err, &failure) {
+	if remote {
 		d.Remote = &remoteDetails{
 			Type:      e.withoutSecrets(failure.Type),
 			Text:      e.withoutSecrets(failure.Text),

@@ -24,10 +24,14 @@ func (e *env) flags(c *command) (*flag.FlagSet, runFunc) {
 var negative = regexp.MustCompile(`^-[0-9.]`)
 
 // parseFlags parses flags wherever they stand among the other arguments, which
-// it returns. A number is never a flag; "--" ends the flags.
-func parseFlags(fs *flag.FlagSet, args []string) (positional []string, err error) {
+// it returns. A number is never a flag; "--" ends the flags, and so does the last
+// of as many arguments as words says, unless that is 0.
+func parseFlags(fs *flag.FlagSet, args []string, words int) (positional []string, err error) {
 	for len(args) > 0 {
 		arg := args[0]
+		if words > 0 && len(positional) == words {
+			return append(positional, args...), nil
+		}
 		if arg == "--" {
 			return append(positional, args[1:]...), nil
 		}
@@ -36,7 +40,7 @@ func parseFlags(fs *flag.FlagSet, args []string) (positional []string, err error
 			args = args[1:]
 			continue
 		}
-		n := min(words(fs, arg), len(args))
+		n := min(width(fs, arg), len(args))
 		if err := fs.Parse(args[:n]); err != nil {
 			return nil, err
 		}
@@ -45,8 +49,8 @@ func parseFlags(fs *flag.FlagSet, args []string) (positional []string, err error
 	return positional, nil
 }
 
-// words returns how many arguments a flag takes, itself included.
-func words(fs *flag.FlagSet, arg string) int {
+// width returns how many arguments a flag takes, itself included.
+func width(fs *flag.FlagSet, arg string) int {
 	name, _, hasValue := strings.Cut(strings.TrimLeft(arg, "-"), "=")
 	f := fs.Lookup(name)
 	if f == nil || hasValue {

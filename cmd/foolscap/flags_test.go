@@ -31,7 +31,7 @@ func TestFlagsMayStandAnywhere(t *testing.T) {
 			fs := flag.NewFlagSet("", flag.ContinueOnError)
 			verbose := fs.Bool("verbose", false, "")
 			timeout := fs.Duration("timeout", 0, "")
-			positional, err := parseFlags(fs, c.args)
+			positional, err := parseFlags(fs, c.args, 0)
 			require.NoError(t, err)
 			assert.Equal(t, c.positional, positional)
 			assert.Equal(t, c.verbose, *verbose)
@@ -43,7 +43,7 @@ func TestFlagsMayStandAnywhere(t *testing.T) {
 func TestAFlagMayHaveTwoDashesAsItsValue(t *testing.T) {
 	fs := flag.NewFlagSet("", flag.ContinueOnError)
 	name := fs.String("name", "", "")
-	positional, err := parseFlags(fs, []string{"--name", "--", "a"})
+	positional, err := parseFlags(fs, []string{"--name", "--", "a"}, 0)
 	require.NoError(t, err)
 	assert.Equal(t, "--", *name)
 	assert.Equal(t, []string{"a"}, positional)
@@ -58,7 +58,7 @@ func TestWrongFlagsAreErrors(t *testing.T) {
 		fs.Bool("verbose", false, "")
 		fs.Duration("timeout", 0, "")
 		fs.Var(new(texts), "listen", "")
-		_, err := parseFlags(fs, args)
+		_, err := parseFlags(fs, args, 0)
 		assert.Error(t, err, "%q", args)
 	}
 }

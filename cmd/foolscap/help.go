@@ -35,6 +35,19 @@ Begin with:
 	return b.String()
 }
 
+// groupHelp is the help of a group of commands.
+func groupHelp(c *command) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "foolscap %s: %s\n\nUsage: foolscap %s COMMAND [flags] [arguments]\n\n%s\n\nCommands:\n",
+		c.name, c.summary, c.name, strings.TrimSpace(c.about))
+	for _, s := range c.sub {
+		fmt.Fprintf(&b, "  %-16s %s\n", s.name, s.summary)
+	}
+	fmt.Fprintf(&b, "\n\"foolscap help %s COMMAND\" explains a command, with examples.\n\nExamples:\n%s\n",
+		c.name, indent(strings.TrimSpace(c.examples)))
+	return b.String()
+}
+
 // helpText is the help of one command.
 func helpText(c *command) string {
 	var b strings.Builder

@@ -88,13 +88,14 @@ func TestTheVersionIsShown(t *testing.T) {
 }
 
 func TestEveryCommandExplainsItself(t *testing.T) {
-	for _, c := range commands() {
+	for _, c := range everyCommand() {
 		t.Run(c.name, func(t *testing.T) {
-			r := foolscap(t, c.name, "--help")
+			name := strings.Fields(c.name)
+			r := foolscap(t, append(name, "--help")...)
 			assert.Equal(t, exitOK, r.code)
 			assert.Empty(t, r.stderr)
-			assert.Equal(t, r, foolscap(t, "help", c.name))
-			assert.Equal(t, r, foolscap(t, c.name, "-h", "whatever else"))
+			assert.Equal(t, r, foolscap(t, append([]string{"help"}, name...)...))
+			assert.Equal(t, r, foolscap(t, append(name, "-h", "whatever else")...))
 			for _, part := range []string{"foolscap " + c.name + ": " + c.summary, "Usage: foolscap " + c.name + " [flags]",
 				"\nFlags:\n", "--json", "\nExamples:\n", "\nExit codes:\n  0 ", "\n  1 ", "\n  2 "} {
 				assert.Contains(t, r.stdout, part)
@@ -116,25 +117,52 @@ func TestEveryCommandExplainsItself(t *testing.T) {
 	}
 }
 
+// everyCommand has the commands of groups in the place of these.
+func everyCommand() (all []*command) {
+	for _, c := range commands() {
+		if c.sub != nil {
+			all = append(all, c.sub...)
+		} else {
+			all = append(all, c)
+		}
+	}
+	return all
+}
+
+func TestAGroupListsItsCommands(t *testing.T) {
+	group, _ := findCommand([]string{"app"})
+	r := foolscap(t, "app", "--help")
+	assert.Equal(t, result{code: exitOK, stdout: r.stdout}, r)
+	assert.Equal(t, r, foolscap(t, "help", "app"))
+	for _, c := range group.sub {
+		assert.Contains(t, r.stdout, "\n  "+c.name+" ")
+	}
+	assert.Equal(t, result{code: exitUsage, stderr: r.stdout}, foolscap(t, "app"))
+	assert.Contains(t, foolscap(t, "app", "upolad", "@f").stderr, "did you mean app upload?")
+	assert.Contains(t, foolscap(t, "app", "whatever").stderr, `"foolscap help app" lists`)
+	assert.Equal(t, exitUsage, foolscap(t, "help", "app", "whatever").code)
+}
+
 // What the help shows has to work: the flags of its examples exist.
 func TestTheExamplesOfTheHelpParse(t *testing.T) {
-	for _, c := range commands() {
+	for _, c := range everyCommand() {
 		t.Run(c.name, func(t *testing.T) {
-			found := 0
+			examples := 0
 			for line := range strings.Lines(c.examples) {
 				_, words, ok := strings.Cut(strings.TrimSpace(line), "foolscap ")
 				if line[0] == '#' || !ok {
 					continue
 				}
 				words, _, _ = strings.Cut(words, " | ")
-				fields := strings.Fields(words)
-				require.Equal(t, c.name, fields[0], line)
+				found, rest := findCommand(strings.Fields(words))
+				require.NotNil(t, found, line)
+				require.Equal(t, c.name, found.name, line)
 				fs, _ := new(env).flags(c)
-				_, err := parseFlags(fs, fields[1:])
+				_, err := parseFlags(fs, rest, c.words)
 				assert.NoError(t, err, line)
-				found++
+				examples++
 			}
-			assert.Positive(t, found)
+			assert.Positive(t, examples)
 		})
 	}
 }
@@ -155,14 +183,14 @@ func TestTheDocumentationIsComplete(t *testing.T) {
 	text, err := os.ReadFile("../../docs/cli.md")
 	require.NoError(t, err)
 	doc := string(text)
-	for _, c := range commands() {
+	for _, c := range everyCommand() {
 		assert.Contains(t, doc, "\n## "+c.name+"\n")
 		fs, _ := new(env).flags(c)
 		fs.VisitAll(func(f *flag.Flag) {
 			assert.Contains(t, doc, "`--"+f.Name, "of %s", c.name)
 		})
 	}
-	for _, code := range []exitCode{exitFailure, exitUsage, exitUnreachable, exitRemote, exitNoAnswer, exitPartly, exitInterrupted} {
+	for _, code := range []exitCode{exitFailure, exitUsage, exitUnreachable, exitRemote, exitNoAnswer, exitPartly, exitKilled, exitInterrupted, exitNotRun} {
 		assert.Contains(t, doc, fmt.Sprintf("\n| %d | `%s` | ", code, code.kind()))
 	}
 }

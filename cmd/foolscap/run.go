@@ -23,6 +23,12 @@ type command struct {
 	examples string
 	// verbs are what the first argument has to be, if it is to be one of a few.
 	verbs []string
+	// sub are the commands of a group, which does nothing itself; their names begin
+	// with its name.
+	sub []*command
+	// words, unless 0, is after how many arguments there are no flags any more: what
+	// follows are the words of something else.
+	words int
 	// codes are the exit codes that a script may meet besides 0, 1 and 2.
 	codes []exitCode
 	// setup defines the flags and returns what runs once they are parsed.
@@ -35,8 +41,8 @@ type runFunc func(ctx context.Context, e *env, args []string) error
 // commands in the order in which one meets them.
 func commands() []*command {
 	return []*command{
-		demoCommand(), serveCommand(), callCommand(), pingCommand(), furlCommand(), idCommand(), clientKeyCommand(),
-		tokensCommand(), genCommand(), versionCommand(),
+		demoCommand(), serveCommand(), callCommand(), pingCommand(), appCommand(), furlCommand(), idCommand(),
+		clientKeyCommand(), tokensCommand(), genCommand(), versionCommand(),
 	}
 }
 
@@ -61,27 +67,30 @@ func (e *env) command(ctx context.Context, args []string) int {
 		fmt.Fprint(e.stderr, overview())
 		return int(exitUsage)
 	}
-	name := args[0]
-	switch name {
+	switch args[0] {
 	case "help", "--help", "-help", "-h":
 		return e.help(args[1:])
 	case "--version", "-version":
-		name = "version"
+		args = []string{"version"}
 	}
-	c := findCommand(name)
+	c, rest := findCommand(args)
 	if c == nil {
-		problem := fmt.Sprintf("there is no command %s", quote(name))
-		if strings.HasPrefix(name, "-") {
-			problem = fmt.Sprintf("%s stands where a command should: flags stand behind it", quote(name))
-		} else if near := similar(name); near != "" {
-			problem += fmt.Sprintf("; did you mean %s?", near)
-		}
-		fmt.Fprintf(e.stderr, "foolscap: %s; \"foolscap help\" lists the commands\n", problem)
-		return int(exitUsage)
+		return e.unknown(commands(), "", args[0])
 	}
 	e.name = c.name
+	if c.sub != nil {
+		switch {
+		case len(rest) == 0:
+			fmt.Fprint(e.stderr, groupHelp(c))
+			return int(exitUsage)
+		case isHelp(rest[0]):
+			fmt.Fprint(e.stdout, groupHelp(c))
+			return int(exitOK)
+		}
+		return e.unknown(c.sub, c.name+" ", rest[0])
+	}
 	fs, runIt := e.flags(c)
-	positional, err := parseFlags(fs, args[1:])
+	positional, err := parseFlags(fs, rest, c.words)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		fmt.Fprint(e.stdout, helpText(c))
@@ -94,6 +103,23 @@ func (e *env) command(ctx context.Context, args []string) int {
 	return e.finish(ctx, err)
 }
 
+func isHelp(word string) bool {
+	return word == "--help" || word == "-help" || word == "-h" || word == "help"
+}
+
+// unknown says what is wrong with the name of a command; among are those that it could
+// be, and prefix what their names begin with.
+func (e *env) unknown(among []*command, prefix, name string) int {
+	problem := fmt.Sprintf("there is no command %s", quote(prefix+name))
+	if strings.HasPrefix(name, "-") {
+		problem = fmt.Sprintf("%s stands where a command should: flags stand behind it", quote(name))
+	} else if near := similar(among, prefix, name); near != "" {
+		problem += fmt.Sprintf("; did you mean %s?", near)
+	}
+	fmt.Fprintf(e.stderr, "foolscap: %s; \"%s\" lists the commands\n", problem, strings.TrimSpace("foolscap help "+prefix))
+	return int(exitUsage)
+}
+
 // help prints the overview or the help of one command.
 func (e *env) help(args []string) int {
 	e.name = "help"
@@ -101,36 +127,44 @@ func (e *env) help(args []string) int {
 		fmt.Fprint(e.stdout, overview())
 		return int(exitOK)
 	}
-	c := findCommand(args[0])
-	if c != nil && len(args) == 2 && slices.Contains(c.verbs, args[1]) {
-		args = args[:1]
+	c, rest := findCommand(args)
+	if c != nil && len(rest) == 1 && slices.Contains(c.verbs, rest[0]) {
+		rest = nil
 	}
-	if c == nil || len(args) > 1 {
+	if c == nil || len(rest) > 0 {
 		fmt.Fprintf(e.stderr, "foolscap: there is no help for %s; \"foolscap help\" lists the commands\n",
 			quote(strings.Join(args, " ")))
 		return int(exitUsage)
 	}
-	fmt.Fprint(e.stdout, helpText(c))
+	text := helpText
+	if c.sub != nil {
+		text = groupHelp
+	}
+	fmt.Fprint(e.stdout, text(c))
 	return int(exitOK)
 }
 
-func findCommand(name string) *command {
-	for _, c := range commands() {
-		if c.name == name {
-			return c
+// findCommand returns the command that the arguments begin with, which may be a group,
+// and the other arguments; nil if there is none.
+func findCommand(args []string) (c *command, rest []string) {
+	prefix := ""
+	for among := commands(); len(args) > 0 && among != nil; args = args[1:] {
+		i := slices.IndexFunc(among, func(c *command) bool { return c.name == prefix+args[0] })
+		if i < 0 {
+			break
 		}
+		c = among[i]
+		among, prefix = c.sub, c.name+" "
 	}
-	return nil
+	return c, args
 }
 
 // similar returns the command whose name is a slip of the finger away, or "".
-func similar(name string) string {
+func similar(among []*command, prefix, name string) string {
 	const slips = 2
-	all := commands()
-	nearest := slices.MinFunc(all, func(a, b *command) int {
-		return cmp.Compare(distance(name, a.name), distance(name, b.name))
-	})
-	if distance(name, nearest.name) > min(slips, len(name)-1) {
+	away := func(c *command) int { return distance(name, strings.TrimPrefix(c.name, prefix)) }
+	nearest := slices.MinFunc(among, func(a, b *command) int { return cmp.Compare(away(a), away(b)) })
+	if away(nearest) > min(slips, len(name)-1) {
 		return ""
 	}
 	return nearest.name

@@ -7,10 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
-	"time"
 
-	"github.com/foolscap-go/foolscap/handlers"
-	"github.com/foolscap-go/foolscap/handlers/tor"
 	"github.com/foolscap-go/foolscap/protocol/furl"
 	"github.com/foolscap-go/foolscap/tub"
 )
@@ -70,29 +67,19 @@ foolscap serve --verbose`,
 }
 
 type serveFlags struct {
-	routeFlags
-	listen, locations              texts
-	cert, name, furlFile, onionKey string
-	authorized                     texts
-	twoFaces, proofOfWork          bool
-	grace                          time.Duration
+	listenFlags
+	cert, name, furlFile string
 }
 
 func setupServe(fs *flag.FlagSet) runFunc {
 	f := new(serveFlags)
-	fs.Var(&f.listen, "listen", "listen at `TYPE:ADDRESS`, such as tcp:127.0.0.1:0 (the default), quic:[::1]:9999, or tor; repeatable")
-	fs.Var(&f.locations, "location", "put this `HINT` into the FURL instead of the addresses listened on; repeatable")
+	f.defineListen(fs, "tcp:127.0.0.1:0")
+	f.defineHost(fs)
 	fs.StringVar(&f.cert, "cert", "", "keep the identity of the Tub in this `FILE`, which is made if there is none")
 	fs.StringVar(&f.name, "name", "", "the `NAME` at the end of the FURL; one that can be guessed protects nothing, and it shows in the list of processes (default: random)")
 	fs.StringVar(&f.furlFile, "furl-file", "", "write the FURL to this `FILE` (mode 0600), and use the name that is in it already")
-	f.defineTor(fs, "make onion services by this `TOR`: control[:ADDRESS] or launch[:DIRECTORY], where ADDRESS is IP:PORT or unix:PATH (default control, at the usual port)")
 	fs.StringVar(&f.onionKey, "onion-key", "", "keep the key of the onion service, and with it its address, in this `FILE`, which is made if there is none (default: a new one each time)")
-	f.defineClientKeys(fs)
-	fs.Var(&f.authorized, "authorize", "let only clients reach the onion service that have the private part of this `KEY`, or of another one given so: what foolscap clientkey prints; repeatable")
-	fs.BoolVar(&f.proofOfWork, "proof-of-work", false, "have clients of the onion service show work when too many want in at a time; tor has to be 0.4.9 or newer")
 	fs.BoolVar(&f.hidden, "hidden", false, "show nobody the address of this machine: refuse everything but tor")
-	fs.BoolVar(&f.twoFaces, "two-faces", false, "be reached over tor and at an address by the same identity")
-	durationVar(fs, &f.grace, "grace", 5*time.Second, "how long calls in progress may take at the end, a `DURATION` (default 5s)")
 	verbose := fs.Bool("verbose", false, "log connections and calls")
 	return func(ctx context.Context, e *env, args []string) error {
 		e.verbose = *verbose
@@ -104,40 +91,21 @@ func setupServe(fs *flag.FlagSet) runFunc {
 }
 
 func (f *serveFlags) run(ctx context.Context, e *env) error {
-	if len(f.listen) == 0 {
-		f.listen = texts{"tcp:127.0.0.1:0"}
-	}
 	e.keepSecret(f.name)
 	logger := e.logger(slog.LevelInfo)
-	listenings, locations, err := f.check(logger)
-	if err != nil {
-		return err
-	}
-	onion, err := f.onionOptions()
+	plan, err := f.check(logger)
 	if err != nil {
 		return err
 	}
 	if err := f.checkFURLFile(ctx); err != nil {
 		return err
 	}
-	r, err := f.open(ctx, e, "control", e.logger(slog.LevelWarn)) // the listener tells how tor gets on
+	identity := func() (*tub.Identity, error) { return servingIdentity(f.cert, logger) }
+	t, done, err := f.start(ctx, e, plan, identity, &tub.Options{Logger: logger})
 	if err != nil {
 		return err
 	}
-	defer r.close()
-	id, err := servingIdentity(f.cert, logger)
-	if err != nil {
-		return err
-	}
-	t, err := r.newTub(id, &tub.Options{Logger: logger, Observer: observer(logger), TwoFaces: f.twoFaces})
-	if err != nil {
-		return err
-	}
-	defer t.Close()
-	w := where{identity: id, locations: locations, via: r.via, onion: onion, logger: logger}
-	if err := startListening(ctx, t, listenings, w); err != nil {
-		return err
-	}
+	defer done()
 	address, err := f.publish(t, newDemo(t).object)
 	if err != nil {
 		return err
@@ -146,14 +114,7 @@ func (f *serveFlags) run(ctx context.Context, e *env) error {
 		return err
 	}
 	logger.Info("serving; interrupt to stop", "tub", t.TubID().String(), "hints", hintTexts(address.Hints))
-	<-ctx.Done()
-
-	logger.Info("stopping; interrupt again to stop at once")
-	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), f.grace)
-	defer cancel()
-	if err := t.Shutdown(end); err != nil {
-		logger.Warn("calls were cut off", "grace", f.grace)
-	}
+	f.await(ctx, t, logger, func(context.Context) {})
 	return nil
 }
 
@@ -164,131 +125,6 @@ func servingIdentity(path string, logger *slog.Logger) (*tub.Identity, error) {
 		return tub.NewIdentity()
 	}
 	return tub.LoadOrCreateIdentity(path, logger)
-}
-
-// check finds out what makes no sense in the flags, before anything is done.
-func (f *serveFlags) check(logger *slog.Logger) ([]listening, []furl.Hint, error) {
-	locations, err := f.parseLocations(logger)
-	if err != nil {
-		return nil, nil, err
-	}
-	var all []listening
-	onions, hinted := 0, 0
-	var everywhere listening // the first that stands for all addresses
-	for _, text := range f.listen {
-		l, err := parseListening(text)
-		if err != nil {
-			return nil, nil, err
-		}
-		if l.transport.hides {
-			onions++
-		}
-		switch {
-		case !l.all:
-			hinted++
-		case everywhere.transport == nil:
-			everywhere = l
-		}
-		all = append(all, l)
-	}
-	kind, _, _ := strings.Cut(f.tor, ":")
-	switch {
-	case f.hidden && onions < len(all):
-		err = usagef("--hidden: tcp and quic reveal the address of this machine; a hidden Tub listens at tor only: --listen tor")
-	case onions > 0 && onions < len(all) && !f.twoFaces:
-		err = usagef("everybody could tell that the onion service and the other addresses are one machine; run two of them with a --cert of its own each, or say --two-faces")
-	case onions > 0 && kind == "socks":
-		err = usagef("--listen tor: an onion service needs a tor of which more than the SOCKS port is known: --tor control or --tor launch")
-	case onions > 1:
-		err = usagef("--listen tor: one is enough")
-	case onions == 0 && (f.onionKey != "" || len(f.authorized) > 0 || f.proofOfWork):
-		err = usagef("--onion-key, --authorize and --proof-of-work are for --listen tor")
-	case onions == len(all) && locations != nil:
-		err = usagef("--location is for what listens at an address; an onion service has one of its own")
-	case hinted == 0 && locations == nil:
-		err = usagef("--listen %s: nobody could connect, since an address that stands for all addresses needs a --location, for example --location %s:tub.example.org:%s",
-			quote(everywhere.text), everywhere.transport.hintType, everywhere.port())
-	}
-	return all, locations, err
-}
-
-// onionOptions says what the onion service is to be like.
-func (f *serveFlags) onionOptions() ([]tor.ListenOption, error) {
-	var opts []tor.ListenOption
-	if f.onionKey != "" {
-		opts = append(opts, tor.WithKeyFile(f.onionKey))
-	}
-	for _, text := range f.authorized {
-		key, err := tor.ParseClientKey(text)
-		if err != nil {
-			return nil, usagef("--authorize: %v; foolscap clientkey makes one", err)
-		}
-		opts = append(opts, tor.WithAuthorizedClients(key))
-	}
-	if f.proofOfWork {
-		opts = append(opts, tor.WithProofOfWork(tor.ProofOfWork{}))
-	}
-	return opts, nil
-}
-
-// startListening listens, and lets the Tub accept when everything is
-// advertised: nobody is to come before the object is published, nor to get a
-// FURL with a part of the hints. All locations are advertised by the first that
-// listens at an address: they are the Tub's.
-func startListening(ctx context.Context, t *tub.Tub, all []listening, w where) (err error) {
-	var acceptors []handlers.Acceptor
-	defer func() {
-		for _, a := range acceptors {
-			a.Close()
-		}
-	}()
-	for _, l := range all {
-		a, err := l.listen(ctx, w)
-		if err != nil {
-			return err
-		}
-		acceptors = append(acceptors, a)
-		if w.locations != nil && !l.transport.hides {
-			w.locations = []furl.Hint{}
-		}
-	}
-	for i, a := range acceptors {
-		if !all[i].transport.hides {
-			continue
-		}
-		w.logger.Info("waiting until the onion service is published; this may take a minute")
-		if err := awaitHints(ctx, a); err != nil {
-			return err
-		}
-	}
-	for len(acceptors) > 0 {
-		a := acceptors[0]
-		acceptors = acceptors[1:] // it is the Tub's from now on
-		if _, err := t.Listen(a); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// parseLocations reads the hints that are to be advertised. Of a type that is
-// not built in, nobody here can say whether it is good.
-func (f *serveFlags) parseLocations(logger *slog.Logger) ([]furl.Hint, error) {
-	var locations []furl.Hint
-	for _, text := range f.locations {
-		hint, err := furl.ParseHint(text)
-		if err != nil {
-			return nil, usagef("--location %s: %v", quote(text), err)
-		}
-		switch info := judge(hint); {
-		case !info.Handler:
-			logger.Warn("only peers with a handler of their own for this type can use this location", "location", text, "built in", transportTypes())
-		case info.Note != "":
-			return nil, usagef("--location %s: %s", quote(text), info.Note)
-		}
-		locations = append(locations, hint)
-	}
-	return locations, nil
 }
 
 // checkFURLFile refuses a file that publish could not use, before anything is
@@ -351,25 +187,4 @@ func hintTexts(hints []furl.Hint) []string {
 		all[i] = string(h)
 	}
 	return all
-}
-
-// observer logs what peers do. That a connection has ended, and why, the Tub
-// logs itself.
-func observer(logger *slog.Logger) tub.Observer {
-	return func(ev tub.Event) {
-		attrs := []any{"peer", ev.Peer.Short()}
-		if ev.Err != nil {
-			attrs = append(attrs, "error", ev.Err)
-		}
-		switch ev.Kind {
-		case tub.EventConnect:
-			logger.Debug("connected", attrs...)
-		case tub.EventCall:
-			way := "called"
-			if !ev.Inbound {
-				way = "calling"
-			}
-			logger.Debug(way, append(attrs, "method", ev.Method, "elapsed", ev.Elapsed)...)
-		}
-	}
 }

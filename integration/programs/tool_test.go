@@ -21,7 +21,13 @@ import (
 // serve starts "foolscap serve" and returns the line that it prints once its object can be called.
 func serve(t *testing.T, tool string, flags ...string) (line string, stop func() (log string)) {
 	t.Helper()
-	cmd := exec.Command(tool, append([]string{"serve"}, flags...)...)
+	return started(t, tool, append([]string{"serve"}, flags...)...)
+}
+
+// started starts the tool, and returns the first line that it prints.
+func started(t *testing.T, tool string, args ...string) (line string, stop func() (log string)) {
+	t.Helper()
+	cmd := exec.Command(tool, args...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	stdout, err := cmd.StdoutPipe()
@@ -31,7 +37,7 @@ func serve(t *testing.T, tool string, flags ...string) (line string, stop func()
 	line, err = bufio.NewReader(stdout).ReadString('\n')
 	if err != nil {
 		cmd.Wait()
-		t.Fatalf("serve has ended: %s", &stderr)
+		t.Fatalf("%s has ended: %s", args[0], &stderr)
 	}
 	return line, func() string {
 		require.NoError(t, cmd.Process.Signal(os.Interrupt))
@@ -145,4 +151,21 @@ func TestTheToolShowsAnOnionService(t *testing.T) {
 	output := retry(t, build(t, "cmd/foolscap"), "demo", "--duration", "50ms", "--tor", "control:"+client.ControlPort)
 	assert.Regexp(t, `(?m)^Tor +tor:\w{56}\.onion:3457  tor via control port `, output)
 	assert.NotContains(t, output, "Left out: Tor")
+}
+
+func TestADropBoxOnAnOnionAddressIsTwoCommands(t *testing.T) {
+	client := tornet.Shared(t).Client(t)
+	tool, dir, inbox := build(t, "cmd/foolscap"), filepath.Join(t.TempDir(), "drop"), t.TempDir()
+	run(t, tool, "app", "create", "--listen", "tor", dir, "upload-file", inbox)
+	_, stop := started(t, tool, "app", "run", "--tor", "control:"+client.ControlPort, dir)
+	furl := regexp.MustCompile(`pb://\S+`).FindString(run(t, tool, "app", "list", dir))
+	require.Regexp(t, `@tor:\w{56}\.onion:3457/`, furl)
+	file := filepath.Join(t.TempDir(), "drop.furl")
+	require.NoError(t, os.WriteFile(file, []byte(furl), 0o600))
+	retry(t, tool, "app", "upload", "--timeout", "15s", "--hidden", "--tor", "socks:"+client.SOCKS, "@"+file, file)
+	text, err := os.ReadFile(filepath.Join(inbox, "drop.furl"))
+	require.NoError(t, err)
+	assert.Equal(t, furl, string(text))
+	assert.Contains(t, stop(), "the onion service is published")
+	assert.FileExists(t, filepath.Join(dir, "onion.key"))
 }
