@@ -165,14 +165,17 @@ func (p *plan) readRaw(d *banana.Decoder, a *Args, n int64, t *schema.Tasting) e
 	given := make([]bool, len(known))
 	for i := range n {
 		var taster banana.Taster
-		where := fmt.Sprint(i)
 		if known != nil {
 			given[i] = true
-			taster, where = t.Taster(known[i].Constraint), fmt.Sprintf("%.40q", known[i].Name)
+			taster = t.Taster(known[i].Constraint)
 		}
 		v, err := d.Value(taster)
-		if err != nil {
-			return place(err, "argument "+where, p.schema)
+		switch {
+		case err == nil:
+		case known != nil:
+			return p.at(err, known[i].Name)
+		default:
+			return banana.At(err, fmt.Sprintf("argument %d", i))
 		}
 		if err := d.Charge(32); err != nil {
 			return err
