@@ -70,22 +70,9 @@ const adaptedCost = 512
 
 // decAdapted makes of what has arrived by reference a value of v's type.
 func decAdapted(d *Decoder, h *head, v reflect.Value, t Taster) error {
-	switch {
-	case h.tok.Type != TypeOpen:
-		return mismatch("reference", h.got())
-	case h.open == "none":
-		v.SetZero()
-		return d.close("none", h.child)
-	case knownTypes[h.open] != "" && h.got() != "reference":
-		return mismatch("reference", h.got())
-	}
-	x, err := d.external(h)
-	if err != nil {
+	x, done, err := d.byReference(h, v)
+	if done || err != nil {
 		return err
-	}
-	if rv := reflect.ValueOf(x); rv.IsValid() && rv.Type().AssignableTo(v.Type()) {
-		v.Set(rv)
-		return nil
 	}
 	if d.cfg.Adapt == nil {
 		return mismatch(v.Type().String(), kindName(x))

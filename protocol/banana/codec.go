@@ -469,25 +469,33 @@ func encExternal(e *Encoder, v reflect.Value) error {
 }
 
 func decExternal(d *Decoder, h *head, v reflect.Value, t Taster) error {
-	switch {
-	case h.tok.Type != TypeOpen:
-		return mismatch("reference", h.got())
-	case h.open == "none":
-		v.SetZero()
-		return d.close("none", h.child)
-	case knownTypes[h.open] != "" && h.got() != "reference":
-		return mismatch("reference", h.got())
-	}
-	x, err := d.external(h)
-	if err != nil {
+	x, done, err := d.byReference(h, v)
+	if done || err != nil {
 		return err
 	}
-	rv := reflect.ValueOf(x)
-	if x == nil || !rv.Type().AssignableTo(v.Type()) {
-		return mismatch(v.Type().String(), kindName(x))
+	return mismatch(v.Type().String(), kindName(x))
+}
+
+// byReference reads what goes by reference, or none, into v; it is not done when
+// v is of another type than what has come.
+func (d *Decoder) byReference(h *head, v reflect.Value) (x any, done bool, err error) {
+	switch {
+	case h.tok.Type != TypeOpen:
+		return nil, false, mismatch("reference", h.got())
+	case h.open == "none":
+		v.SetZero()
+		return nil, true, d.close("none", h.child)
+	case knownTypes[h.open] != "" && h.got() != "reference":
+		return nil, false, mismatch("reference", h.got())
 	}
-	v.Set(rv)
-	return nil
+	if x, err = d.external(h); err != nil {
+		return nil, false, err
+	}
+	if rv := reflect.ValueOf(x); rv.IsValid() && rv.Type().AssignableTo(v.Type()) {
+		v.Set(rv)
+		return x, true, nil
+	}
+	return x, false, nil
 }
 
 func decBool(d *Decoder, h *head, v reflect.Value, _ Taster) error {

@@ -499,12 +499,7 @@ func (b *Broker) finishIntroduced(p *Pending, fresh []*Remote, all gifts, charge
 	}
 	b.mu.Unlock()
 	if gone || err != nil {
-		all.drop()
-		for _, r := range fresh {
-			r.Close()
-		}
-		b.account.Release(charge)
-		charge = 0
+		charge = b.letGo(fresh, all, charge)
 	}
 	if !gone {
 		p.setCharge(charge)

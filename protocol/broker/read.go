@@ -363,12 +363,7 @@ func (b *Broker) readAnswer(isError bool) error {
 		return nil
 	}
 	if cancelled || p.ptr == nil { // nobody wants to see it
-		gifts.drop()
-		for _, r := range fresh {
-			r.Close()
-		}
-		b.account.Release(charge)
-		charge = 0
+		charge = b.letGo(fresh, gifts, charge)
 	}
 	if !cancelled {
 		p.setCharge(charge)
@@ -378,6 +373,17 @@ func (b *Broker) readAnswer(isError bool) error {
 		return errResting
 	}
 	return nil
+}
+
+// letGo gives back all that an answer has brought, and returns what is left of its
+// charge: nothing.
+func (b *Broker) letGo(fresh []*Remote, all gifts, charge int64) int64 {
+	all.drop()
+	for _, r := range fresh {
+		r.Close()
+	}
+	b.account.Release(charge)
+	return 0
 }
 
 // read reads the result of a call.

@@ -335,8 +335,7 @@ func (b *Broker) panicked(who, method string, v any) error {
 }
 
 // answer queues the answer to request req, or the error. by is the method that has
-// run, if one has. With written, the
-// caller sees to it that it gets written.
+// run, if one has. With written, the caller sees to it that it gets written.
 func (b *Broker) answer(req int64, by *Method, result any, err error, written bool) {
 	b.answerThen(req, by, result, err, written, func(error) {})
 }
